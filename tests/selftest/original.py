@@ -1,0 +1,19 @@
+"""What somebody wrote, without a thought for locks."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "changes"
+down_revision = "tables"
+
+
+def upgrade():
+    op.add_column("child", sa.Column("c", sa.Integer()))
+    op.create_index("ix_child_a", "child", ["a"])
+    op.create_foreign_key("fk_child_parent", "child", "parent", ["parent_id"], ["id"])
+
+
+def downgrade():
+    op.drop_constraint("fk_child_parent", "child", type_="foreignkey")
+    op.drop_index("ix_child_a", "child")
+    op.drop_column("child", "c")

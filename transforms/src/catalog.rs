@@ -1,0 +1,530 @@
+//! What the database looks like, as far as the migrations tell.
+//!
+//! **Architecture Invariant:** unknown is a value. The catalog never guesses; a rule that asks for
+//! something that is not known is told so.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::naming;
+use crate::operations::{
+    Column, Constraint, ConstraintKind, Definition, IndexElement, Operation, OperationKind, TableArg, TableName,
+};
+use crate::python::value::Value;
+
+/// The tables and indexes after some operations. Cloning is cheap.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Catalog {
+    tables: OrdMap<TableName, Arc<Table>>,
+    indexes: OrdMap<(Option<String>, String), Arc<Index>>,
+    /// Something that was not understood may have created or dropped anything.
+    anything_possible: bool,
+    /// Words of SQL that was not understood.
+    mentioned: OrdMap<String, ()>,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    pub columns: Vec<Column>,
+    pub constraints: Vec<NamedConstraint>,
+    /// Everything about it is known.
+    pub complete: bool,
+    pub partitioned: bool,
+}
+
+/// A constraint under the name that it has in the database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedConstraint {
+    pub name: String,
+    pub kind: ConstraintKind,
+    pub columns: Vec<String>,
+    /// It is there for sure.
+    pub certain: bool,
+}
+
+/// An index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Index {
+    pub table: TableName,
+    pub unique: bool,
+    pub elements: Vec<IndexElement>,
+    /// It belongs to a constraint of the same name.
+    pub of_constraint: bool,
+    /// It is there for sure.
+    pub certain: bool,
+}
+
+/// Whether something exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Yes,
+    No,
+    Maybe,
+}
+
+impl Catalog {
+    /// A table that some migration created.
+    #[must_use]
+    pub fn table(&self, name: &TableName) -> Option<&Table> {
+        self.tables.get(name).map(AsRef::as_ref)
+    }
+
+    /// An index, by schema and name.
+    #[must_use]
+    pub fn index(&self, schema: Option<&str>, name: &str) -> Option<&Index> {
+        self.indexes.get(&key(schema, name)).map(AsRef::as_ref)
+    }
+
+    /// Whether an index of that name exists on a table that is known, or may exist.
+    #[must_use]
+    pub fn index_presence(&self, table: Option<&TableName>, schema: Option<&str>, name: &str) -> Presence {
+        match self.index(schema, name) {
+            Some(index) if index.certain => Presence::Yes,
+            Some(_) => Presence::Maybe,
+            None if self.may_be_more(name) => Presence::Maybe,
+            None => match table.map(|table| self.table(table)) {
+                Some(Some(table)) if table.complete => Presence::No,
+                _ => Presence::Maybe,
+            },
+        }
+    }
+
+    /// Whether a constraint of that name exists on the table.
+    #[must_use]
+    pub fn constraint_presence(&self, table: &TableName, name: &str) -> Presence {
+        let Some(known) = self.table(table) else { return Presence::Maybe };
+        match known.constraints.iter().find(|constraint| constraint.name == name) {
+            Some(constraint) if constraint.certain => Presence::Yes,
+            Some(_) => Presence::Maybe,
+            None if known.complete && !self.may_be_more(name) => Presence::No,
+            None => Presence::Maybe,
+        }
+    }
+
+    fn may_be_more(&self, name: &str) -> bool {
+        self.anything_possible || self.mentioned.contains_key(name)
+    }
+
+    /// Whether the schema already has a relation or constraint of that name, so that PostgreSQL
+    /// would number an automatic one.
+    #[must_use]
+    pub fn name_is_taken(&self, schema: Option<&str>, name: &str, relation: bool) -> bool {
+        let constraint = self.tables.iter().any(|(table, known)| {
+            table.schema.as_deref() == schema
+                && known.constraints.iter().any(|constraint| constraint.name == name)
+        });
+        constraint
+            || relation
+                && (self.indexes.contains_key(&key(schema, name))
+                    || self.tables.contains_key(&TableName::new(schema, name)))
+    }
+
+    /// The name that PostgreSQL gives to an unnamed constraint.
+    #[must_use]
+    pub fn automatic_name(&self, table: &TableName, kind: ConstraintKind, columns: &[String]) -> String {
+        let (label, relation) = match kind {
+            ConstraintKind::PrimaryKey => return format!("{}_pkey", table.name),
+            ConstraintKind::Unique => ("key", true),
+            ConstraintKind::ForeignKey => ("fkey", false),
+            ConstraintKind::Check => ("check", false),
+            ConstraintKind::Exclude => ("excl", true),
+        };
+        // A check is named after its column only when it has one.
+        let columns = if kind == ConstraintKind::Check && columns.len() != 1 { &[] } else { columns };
+        naming::constraint_name(&table.name, columns, label, |name| {
+            self.name_is_taken(table.schema.as_deref(), name, relation)
+        })
+    }
+
+    /// Whether two catalogs have the same tables, columns, constraints and indexes.
+    #[must_use]
+    pub fn same_schema(&self, other: &Self) -> bool {
+        let tables = |catalog: &Self| -> Vec<_> {
+            catalog
+                .tables
+                .iter()
+                .map(|(name, table)| {
+                    let columns: BTreeSet<_> =
+                        table.columns.iter().map(|column| (column.name.clone(), column.nullable)).collect();
+                    let constraints: BTreeSet<_> = table
+                        .constraints
+                        .iter()
+                        .map(|constraint| (constraint.name.clone(), constraint.kind, constraint.columns.clone()))
+                        .collect();
+                    (name.clone(), columns, constraints)
+                })
+                .collect()
+        };
+        let indexes = |catalog: &Self| -> Vec<_> {
+            catalog
+                .indexes
+                .iter()
+                .map(|(name, index)| (name.clone(), index.table.clone(), index.unique, index.elements.clone()))
+                .collect()
+        };
+        tables(self) == tables(other) && indexes(self) == indexes(other)
+    }
+
+    fn change(&mut self, table: &TableName, change: impl FnOnce(&mut Table)) {
+        if let Some(known) = self.tables.get_mut(table) {
+            change(Arc::make_mut(known));
+        }
+    }
+
+    /// Apply one operation. What is conditional is only possible afterwards.
+    pub fn apply(&mut self, operation: &Operation) {
+        let certain = !operation.conditional;
+        match &operation.kind {
+            OperationKind::CreateTable { table, definition, .. } => self.create_table(table, definition, certain),
+            OperationKind::DropTable { table, .. } => self.drop_table(table, certain),
+            OperationKind::RenameTable { table, new_name } => self.rename_table(table, new_name.as_str()),
+            OperationKind::AddColumn { table, definition, .. } => match table.known() {
+                Some(table) => self.define(&table, definition, certain),
+                None => self.anything_possible = true,
+            },
+            OperationKind::DropColumn { table, column, .. } => self.drop_column(table, column.as_str(), certain),
+            OperationKind::AlterColumn { table, column, new_name, nullable, type_ } => {
+                let (Some(table), Some(column)) = (table.known(), column.as_str()) else { return };
+                self.alter_column(&table, column, new_name.as_str(), *nullable, type_.as_deref());
+            }
+            OperationKind::CreateIndex(create) => {
+                let Some(table) = create.table.known() else {
+                    self.anything_possible = true;
+                    return;
+                };
+                let elements = create.elements.clone().unwrap_or_default();
+                let name = match (&create.name.value, elements.first()) {
+                    (Value::Str(name), _) => name.clone(),
+                    (Value::None, Some(IndexElement::Column(column))) => {
+                        naming::column_index_name(table.schema.as_deref(), &table.name, column)
+                    }
+                    _ => {
+                        self.change(&table, |table| table.complete = false);
+                        return;
+                    }
+                };
+                self.add_index(&table, &name, create.unique, elements, false, certain);
+            }
+            OperationKind::DropIndex(drop) => {
+                let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
+                match drop.name.as_str() {
+                    Some(name) => self.drop_index(schema, name, certain),
+                    None => self.anything_possible = true,
+                }
+            }
+            OperationKind::AddConstraint(add) => {
+                let Some(table) = add.table.known() else {
+                    self.anything_possible = true;
+                    return;
+                };
+                let constraint = Constraint {
+                    name: add.name.value.clone(),
+                    kind: add.kind,
+                    columns: add.columns.clone().unwrap_or_default(),
+                };
+                self.add_constraint(&table, &constraint, certain);
+            }
+            OperationKind::DropConstraint { table, name, .. } => match (table.known(), name.as_str()) {
+                (Some(table), Some(name)) => self.drop_constraint(&table, name, certain),
+                _ => self.anything_possible = true,
+            },
+            OperationKind::UseIndex { table, name, index, kind } => {
+                let columns = self.index(table.schema.as_deref(), index).map_or_else(Vec::new, |index| {
+                    index
+                        .elements
+                        .iter()
+                        .filter_map(|element| match element {
+                            IndexElement::Column(column) => Some(column.clone()),
+                            IndexElement::Expression(_) => None,
+                        })
+                        .collect()
+                });
+                self.drop_index(table.schema.as_deref(), index, true);
+                let constraint = Constraint { name: Value::Str(name.clone()), kind: *kind, columns };
+                self.add_constraint(table, &constraint, certain);
+            }
+            OperationKind::RenameIndex { schema, old, new } => {
+                if let Some(index) = self.indexes.remove(&key(schema.as_deref(), old)) {
+                    self.indexes.insert(key(schema.as_deref(), new), index);
+                }
+            }
+            OperationKind::RenameConstraint { table, old, new } => {
+                self.change(table, |table| {
+                    for constraint in &mut table.constraints {
+                        if constraint.name == *old {
+                            constraint.name.clone_from(new);
+                        }
+                    }
+                });
+                if let Some(index) = self.indexes.remove(&key(table.schema.as_deref(), old)) {
+                    self.indexes.insert(key(table.schema.as_deref(), new), index);
+                }
+            }
+            OperationKind::Opaque { sql: Some(sql), .. } => self.mention(sql),
+            OperationKind::Opaque { sql: None, .. } => self.anything_possible = true,
+            OperationKind::ValidateConstraint { .. }
+            | OperationKind::Harmless { .. }
+            | OperationKind::Commit => {}
+        }
+    }
+
+    /// SQL that was not understood: everything that it names is uncertain.
+    fn mention(&mut self, sql: &str) {
+        let words: BTreeSet<&str> =
+            sql.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').filter(|word| !word.is_empty()).collect();
+        let tables: Vec<_> =
+            self.tables.keys().filter(|table| words.contains(table.name.as_str())).cloned().collect();
+        for table in tables {
+            self.change(&table, |table| table.complete = false);
+        }
+        for word in words {
+            self.mentioned.insert(word.to_owned(), ());
+        }
+    }
+
+    fn create_table(&mut self, table: &TableArg, definition: &Definition, certain: bool) {
+        let Some(name) = table.known() else {
+            self.anything_possible = true;
+            return;
+        };
+        if !certain && self.tables.contains_key(&name) {
+            return;
+        }
+        let table = Table {
+            columns: Vec::new(),
+            constraints: Vec::new(),
+            complete: !definition.incomplete,
+            partitioned: definition.partitioned,
+        };
+        self.tables.insert(name.clone(), Arc::new(table));
+        // Its own parts are there whenever it is.
+        self.define(&name, definition, true);
+    }
+
+    fn define(&mut self, table: &TableName, definition: &Definition, certain: bool) {
+        self.change(table, |known| {
+            known.complete &= !definition.incomplete;
+            for column in &definition.columns {
+                known.columns.retain(|known| known.name != column.name);
+                known.columns.push(column.clone());
+            }
+        });
+        for constraint in &definition.constraints {
+            self.add_constraint(table, constraint, certain);
+        }
+        for index in &definition.indexes {
+            let name = match (&index.name, index.elements.first()) {
+                (Some(name), _) => name.clone(),
+                (None, Some(IndexElement::Column(column))) => {
+                    naming::column_index_name(table.schema.as_deref(), &table.name, column)
+                }
+                _ => {
+                    self.change(table, |table| table.complete = false);
+                    continue;
+                }
+            };
+            self.add_index(table, &name, index.unique, index.elements.clone(), false, certain);
+        }
+    }
+
+    fn drop_table(&mut self, table: &TableArg, certain: bool) {
+        let Some(table) = table.known() else {
+            self.anything_possible = true;
+            return;
+        };
+        if !certain {
+            self.mentioned.insert(table.name.clone(), ());
+            return;
+        }
+        self.tables.remove(&table);
+        self.remove_indexes(|index| index.table == table);
+    }
+
+    fn rename_table(&mut self, table: &TableArg, new_name: Option<&str>) {
+        let (Some(old), Some(new_name)) = (table.known(), new_name) else {
+            self.anything_possible = true;
+            return;
+        };
+        let new = TableName { schema: old.schema.clone(), name: new_name.to_owned() };
+        if let Some(table) = self.tables.remove(&old) {
+            self.tables.insert(new.clone(), table);
+        }
+        let moved: Vec<_> = self
+            .indexes
+            .iter()
+            .filter(|(_, index)| index.table == old)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in moved {
+            if let Some(index) = self.indexes.get_mut(&key) {
+                Arc::make_mut(index).table = new.clone();
+            }
+        }
+    }
+
+    fn drop_column(&mut self, table: &TableArg, column: Option<&str>, certain: bool) {
+        let (Some(table), Some(column)) = (table.known(), column) else {
+            if let Some(table) = table.known() {
+                self.change(&table, |table| table.complete = false);
+            }
+            return;
+        };
+        self.change(&table, |known| {
+            if certain {
+                known.columns.retain(|known| known.name != column);
+                // PostgreSQL drops the constraints that involve it.
+                known.constraints.retain(|constraint| !constraint.columns.iter().any(|name| name == column));
+            } else {
+                known.complete = false;
+            }
+        });
+        let uses = |index: &Index| {
+            index.table == table
+                && index.elements.iter().any(|element| match element {
+                    IndexElement::Column(name) => name == column,
+                    IndexElement::Expression(_) => false,
+                })
+        };
+        if certain {
+            self.remove_indexes(uses);
+        }
+        // An expression index may have used it.
+        let doubtful: Vec<_> = self
+            .indexes
+            .iter()
+            .filter(|(_, index)| {
+                index.table == table
+                    && (index.elements.is_empty()
+                        || index.elements.iter().any(|element| matches!(element, IndexElement::Expression(_)))
+                        || !certain && uses(index))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in doubtful {
+            if let Some(index) = self.indexes.get_mut(&key) {
+                Arc::make_mut(index).certain = false;
+            }
+        }
+    }
+
+    fn alter_column(
+        &mut self,
+        table: &TableName,
+        column: &str,
+        new_name: Option<&str>,
+        nullable: Option<bool>,
+        type_: Option<&str>,
+    ) {
+        self.change(table, |table| {
+            for known in table.columns.iter_mut().filter(|known| known.name == column) {
+                if let Some(nullable) = nullable {
+                    known.nullable = nullable;
+                }
+                if let Some(type_) = type_ {
+                    known.type_ = Some(type_.to_owned());
+                }
+                if let Some(new_name) = new_name {
+                    new_name.clone_into(&mut known.name);
+                }
+            }
+            if let Some(new_name) = new_name {
+                for constraint in &mut table.constraints {
+                    for name in constraint.columns.iter_mut().filter(|name| *name == column) {
+                        new_name.clone_into(name);
+                    }
+                }
+            }
+        });
+        let Some(new_name) = new_name else { return };
+        let renamed: Vec<_> = self
+            .indexes
+            .iter()
+            .filter(|(_, index)| index.table == *table)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in renamed {
+            if let Some(index) = self.indexes.get_mut(&key) {
+                for element in &mut Arc::make_mut(index).elements {
+                    if *element == IndexElement::Column(column.to_owned()) {
+                        *element = IndexElement::Column(new_name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_index(
+        &mut self,
+        table: &TableName,
+        name: &str,
+        unique: bool,
+        elements: Vec<IndexElement>,
+        of_constraint: bool,
+        certain: bool,
+    ) {
+        let index = Index { table: table.clone(), unique, elements, of_constraint, certain };
+        self.indexes.insert(key(table.schema.as_deref(), name), Arc::new(index));
+    }
+
+    fn remove_indexes(&mut self, gone: impl Fn(&Index) -> bool) {
+        self.indexes =
+            self.indexes.iter().filter(|(_, index)| !gone(index)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    }
+
+    fn drop_index(&mut self, schema: Option<&str>, name: &str, certain: bool) {
+        let key = key(schema, name);
+        if certain {
+            self.indexes.remove(&key);
+        } else if let Some(index) = self.indexes.get_mut(&key) {
+            Arc::make_mut(index).certain = false;
+        }
+    }
+
+    fn add_constraint(&mut self, table: &TableName, constraint: &Constraint, certain: bool) {
+        let name = match &constraint.name {
+            Value::Str(name) => name.clone(),
+            Value::None => self.automatic_name(table, constraint.kind, &constraint.columns),
+            _ => {
+                self.change(table, |table| table.complete = false);
+                return;
+            }
+        };
+        if matches!(
+            constraint.kind,
+            ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclude
+        ) {
+            let elements = constraint.columns.iter().cloned().map(IndexElement::Column).collect();
+            self.add_index(table, &name, true, elements, true, certain);
+        }
+        let named =
+            NamedConstraint { name, kind: constraint.kind, columns: constraint.columns.clone(), certain };
+        self.change(table, |table| {
+            table.constraints.retain(|known| known.name != named.name);
+            table.constraints.push(named);
+        });
+    }
+
+    fn drop_constraint(&mut self, table: &TableName, name: &str, certain: bool) {
+        self.change(table, |table| {
+            if certain {
+                table.constraints.retain(|constraint| constraint.name != name);
+            } else {
+                for constraint in table.constraints.iter_mut().filter(|constraint| constraint.name == name) {
+                    constraint.certain = false;
+                }
+            }
+        });
+        let of_constraint =
+            self.index(table.schema.as_deref(), name).is_some_and(|index| index.of_constraint);
+        if of_constraint {
+            self.drop_index(table.schema.as_deref(), name, certain);
+        }
+    }
+}
+
+fn key(schema: Option<&str>, name: &str) -> (Option<String>, String) {
+    (schema.map(str::to_owned), name.to_owned())
+}

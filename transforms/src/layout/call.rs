@@ -1,0 +1,378 @@
+//! Edits inside of one call, and the lines around it.
+
+use ruff_python_ast::token::{TokenKind, parenthesized_range};
+use ruff_python_ast::visitor::{Visitor, walk_expr};
+use ruff_python_ast::{Expr, ExprCall};
+use ruff_python_codegen::{Generator, Stylist};
+use ruff_python_parser::parse_expression;
+use ruff_source_file::LineRanges;
+use ruff_text_size::{Ranged, TextRange, TextSize};
+
+use super::helpers::Helper;
+use crate::operations::{Batch, TableArg};
+use crate::python::Module;
+use crate::python::edit::{Edit, Renderer};
+use crate::python::value::Arg;
+use crate::recipe::{Action, Change, Name, Recipe};
+
+/// Prints and edits in the style of one file.
+pub(super) struct Printer<'a> {
+    pub(super) module: &'a Module,
+    pub(super) renderer: &'a Renderer<'a>,
+    pub(super) stylist: &'a Stylist<'a>,
+}
+
+/// The statements that stand before and after the author's own in a recipe.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) before: Vec<String>,
+    pub(super) after: Vec<String>,
+    /// What is left of the author's call; `None` when another statement takes its place.
+    pub(super) keeps_call: bool,
+    pub(super) helpers: Vec<Helper>,
+}
+
+impl Printer<'_> {
+    /// A string literal in the file's quotes.
+    pub(super) fn string(&self, text: &str) -> String {
+        let preferred = self.stylist.quote().as_char();
+        let other = if preferred == '"' { '\'' } else { '"' };
+        let quote = if text.contains(preferred) && !text.contains(other) { other } else { preferred };
+        let mut literal = String::from(quote);
+        for c in text.chars() {
+            if c == quote || c == '\\' {
+                literal.push('\\');
+            }
+            literal.push(c);
+        }
+        literal.push(quote);
+        self.expression(&literal)
+    }
+
+    /// New code, printed by ruff's generator; kept as it is should the generator not manage it.
+    fn expression(&self, code: &str) -> String {
+        match parse_expression(code) {
+            Ok(parsed) => Generator::new(self.stylist.indentation(), self.stylist.line_ending()).expr(parsed.expr()),
+            Err(_) => code.to_owned(),
+        }
+    }
+
+    /// An argument to repeat: a literal by its value, anything else as its author wrote it.
+    fn argument(&self, arg: &Arg) -> String {
+        match (arg.literal, &arg.range, arg.as_str()) {
+            (true, _, Some(text)) => self.string(text),
+            (_, Some(range), _) => self.module.text(*range).to_owned(),
+            (_, None, Some(text)) => self.string(text),
+            (_, None, None) => "None".to_owned(),
+        }
+    }
+
+    fn name(&self, name: &Name) -> String {
+        match name {
+            Name::Given(arg) => self.argument(arg),
+            Name::Chosen(text) => self.string(text),
+        }
+    }
+
+    /// The statements of a recipe.
+    pub(super) fn lines(&self, op: &str, recipe: &Recipe) -> Lines {
+        let mut lines = Lines::default();
+        let mut seen_call = false;
+        for step in &recipe.steps {
+            let statement = match &step.action {
+                Action::Original(_) => {
+                    seen_call = true;
+                    lines.keeps_call = true;
+                    continue;
+                }
+                Action::DropInvalidIndex { index, schema } => {
+                    self.helper(&mut lines, Helper::DropInvalidIndex, &[self.name(index)], schema, "")
+                }
+                Action::DropIndex { index, schema } => {
+                    let sql = format!(
+                        "DROP INDEX CONCURRENTLY IF EXISTS {}",
+                        qualified(schema.as_str(), index.value().unwrap_or_default())
+                    );
+                    self.execute(op, &sql)
+                }
+                Action::DropConstraint { table, name } => match literal(table, name) {
+                    Some((table, name)) => {
+                        self.execute(op, &format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}"))
+                    }
+                    None => self.constraint_helper(&mut lines, Helper::DropConstraint, table, name),
+                },
+                Action::ValidateConstraint { table, name } => match literal(table, name) {
+                    Some((table, name)) => {
+                        self.execute(op, &format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
+                    }
+                    None => self.constraint_helper(&mut lines, Helper::ValidateConstraint, table, name),
+                },
+                Action::UniqueUsingIndex { table, name, attributes } => {
+                    let more = if attributes.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", attributes={}", self.string(attributes))
+                    };
+                    let arguments = [self.name(name), self.argument(&table.name)];
+                    self.helper(&mut lines, Helper::AddUniqueUsingIndex, &arguments, &table.schema, &more)
+                }
+            };
+            if seen_call {
+                lines.after.push(statement);
+            } else {
+                lines.before.push(statement);
+            }
+        }
+        lines
+    }
+
+    fn execute(&self, op: &str, sql: &str) -> String {
+        format!("{op}.execute({})", self.string(sql))
+    }
+
+    fn constraint_helper(&self, lines: &mut Lines, helper: Helper, table: &TableArg, name: &Name) -> String {
+        self.helper(lines, helper, &[self.name(name), self.argument(&table.name)], &table.schema, "")
+    }
+
+    fn helper(&self, lines: &mut Lines, helper: Helper, arguments: &[String], schema: &Arg, more: &str) -> String {
+        lines.helpers.push(helper);
+        let schema =
+            if schema.is_none() { String::new() } else { format!(", schema={}", self.argument(schema)) };
+        format!("{}({}{schema}{more})", helper.name(), arguments.join(", "))
+    }
+
+    /// The edits that a recipe makes inside of the author's call.
+    ///
+    /// # Errors
+    /// Why the call can't be edited.
+    pub(super) fn edits(
+        &self,
+        call: &ExprCall,
+        change: &Change,
+        name: Option<&Arg>,
+        batch: Option<&Batch>,
+    ) -> Result<Vec<Edit>, String> {
+        let mut edits = Vec::new();
+        let Expr::Attribute(attribute) = &*call.func else {
+            if change.method.is_some() {
+                return Err("it is called by a bare name, so that another method can't be called".to_owned());
+            }
+            return self.finish(call, change, name, edits);
+        };
+        if let Some(method) = change.method {
+            edits.push(Edit::replace(attribute.attr.range(), method));
+        }
+        if let Some(batch) = batch {
+            edits.push(Edit::replace(attribute.value.range(), batch.op.as_str()));
+            let Expr::Name(variable) = &*attribute.value else {
+                return Err("the batch block's object has no name of its own".to_owned());
+            };
+            let mut uses = BatchUses { name: variable.id.as_str(), replace: Vec::new(), other: false };
+            for argument in call.arguments.iter_source_order() {
+                uses.visit_expr(argument.value());
+            }
+            if uses.other {
+                return Err(format!("its arguments use `{}`, which is gone outside of the block", uses.name));
+            }
+            edits.extend(uses.replace.into_iter().map(|range| Edit::replace(range, batch.op.as_str())));
+            self.table_argument(call, attribute.attr.as_str(), batch, &mut edits);
+        }
+        self.finish(call, change, name, edits)
+    }
+
+    /// `batch_op.create_index("ix", ["a"])` → `op.create_index("ix", "t", ["a"])`.
+    fn table_argument(&self, call: &ExprCall, method: &str, batch: &Batch, edits: &mut Vec<Edit>) {
+        let (table_keyword, schema_keyword) = match method {
+            "create_foreign_key" => ("source_table", "source_schema"),
+            _ => ("table_name", "schema"),
+        };
+        let table = self.argument(&batch.table);
+        let positional = call.arguments.args.len();
+        if method == "drop_index" || positional == 0 {
+            edits.extend(self.append(call, &[(table_keyword, table)]));
+        } else {
+            let first = &call.arguments.args[0];
+            let end = parenthesized_range(first.into(), (&call.arguments).into(), self.module.tokens())
+                .unwrap_or(first.range())
+                .end();
+            edits.push(Edit::insert(end, format!(", {table}")));
+        }
+        if !batch.schema.is_none() {
+            edits.extend(self.append(call, &[(schema_keyword, self.argument(&batch.schema))]));
+        }
+    }
+
+    fn finish(
+        &self,
+        call: &ExprCall,
+        change: &Change,
+        name: Option<&Arg>,
+        mut edits: Vec<Edit>,
+    ) -> Result<Vec<Edit>, String> {
+        if let Some(chosen) = &change.name {
+            match name.and_then(|name| name.range) {
+                Some(range) => edits.push(Edit::replace(range, self.string(chosen))),
+                None => return Err("its name is not given as an argument".to_owned()),
+            }
+        }
+        for keyword in &change.remove {
+            if let Some(keyword) = call.arguments.find_keyword(keyword) {
+                let start = self
+                    .module
+                    .tokens()
+                    .before(keyword.start())
+                    .iter()
+                    .rev()
+                    .find(|token| !token.kind().is_trivia())
+                    .filter(|token| token.kind() == TokenKind::Comma)
+                    .map_or(keyword.start(), Ranged::start);
+                edits.push(Edit::replace(TextRange::new(start, keyword.end()), ""));
+            }
+        }
+        let mut append = Vec::new();
+        for (keyword, value) in &change.set {
+            match call.arguments.find_keyword(keyword) {
+                Some(given) => edits.push(Edit::replace(given.value.range(), *value)),
+                None => append.push((*keyword, (*value).to_owned())),
+            }
+        }
+        edits.extend(self.append(call, &append));
+        Ok(edits)
+    }
+
+    /// Append keywords to a call: on the last line of its arguments, or on lines of their own where
+    /// the closing parenthesis stands on one of its own.
+    pub(super) fn append(&self, call: &ExprCall, keywords: &[(&str, String)]) -> Vec<Edit> {
+        if keywords.is_empty() {
+            return Vec::new();
+        }
+        let source = self.module.source();
+        let close = call.end() - TextSize::from(1);
+        let inside = TextRange::new(call.arguments.start() + TextSize::from(1), close);
+        let tokens = self.module.tokens().in_range(inside);
+        let texts: Vec<_> = keywords.iter().map(|(keyword, value)| format!("{keyword}={value}")).collect();
+        let Some(last) = tokens.iter().rev().find(|token| !token.kind().is_trivia()) else {
+            return vec![Edit::insert(close, texts.join(", "))];
+        };
+        let comma = last.kind() == TokenKind::Comma;
+        let own_line = source.contains_line_break(TextRange::new(last.end(), close));
+        if !own_line {
+            let text = texts.join(", ");
+            let text = if comma { format!(" {text},") } else { format!(", {text}") };
+            return vec![Edit::insert(last.end(), text)];
+        }
+        let newline = self.renderer.newline();
+        let argument = call
+            .arguments
+            .iter_source_order()
+            .last()
+            .map_or(last.start(), |argument| argument.range().start());
+        let indentation = if self.renderer.starts_line(argument) {
+            self.renderer.indentation(argument).to_owned()
+        } else {
+            format!("{}{}", self.renderer.indentation(call.start()), self.stylist.indentation().as_str())
+        };
+        let mut edits = Vec::new();
+        if !comma {
+            edits.push(Edit::insert(last.end(), ","));
+        }
+        let text: String = texts.iter().map(|text| format!("{newline}{indentation}{text},")).collect();
+        edits.push(Edit::insert(self.renderer.line_end(last.end()), text));
+        edits
+    }
+}
+
+/// Where the arguments of a batch operation use the block's object.
+struct BatchUses<'a> {
+    name: &'a str,
+    /// `batch_op` of `batch_op.f(…)`.
+    replace: Vec<TextRange>,
+    other: bool,
+}
+
+impl<'a> Visitor<'a> for BatchUses<'_> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::Attribute(attribute) if attribute.attr.as_str() == "f" => match &*attribute.value {
+                Expr::Name(name) if name.id.as_str() == self.name => self.replace.push(name.range()),
+                inner => walk_expr(self, inner),
+            },
+            Expr::Name(name) => self.other |= name.id.as_str() == self.name,
+            _ => walk_expr(self, expr),
+        }
+    }
+}
+
+/// Table and constraint as SQL, when both are spelled as literals.
+fn literal(table: &TableArg, name: &Name) -> Option<(String, String)> {
+    let plain = |arg: &Arg| arg.literal || arg.range.is_none();
+    let known = match name {
+        Name::Given(arg) => plain(arg),
+        Name::Chosen(_) => true,
+    };
+    if !known || !plain(&table.name) || !plain(&table.schema) {
+        return None;
+    }
+    let table = qualified(table.schema.as_str(), table.name.as_str()?);
+    Some((table, quoted(name.value()?)))
+}
+
+fn qualified(schema: Option<&str>, name: &str) -> String {
+    match schema {
+        Some(schema) => format!("{}.{}", quoted(schema), quoted(name)),
+        None => quoted(name),
+    }
+}
+
+/// An identifier as SQL, quoted only where it must be.
+fn quoted(name: &str) -> String {
+    let mut chars = name.chars();
+    let plain = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !RESERVED.contains(&name);
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Words that can't be names without quotes. Source: PostgreSQL manual, appendix C, "SQL Key Words":
+/// reserved, and reserved except as function or type name.
+const RESERVED: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary", "both",
+    "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross",
+    "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
+    "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch",
+    "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in", "initially", "inner",
+    "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like", "limit", "localtime",
+    "localtimestamp", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps",
+    "placing", "primary", "references", "returning", "right", "select", "session_user", "similar", "some",
+    "symmetric", "system_user", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "user",
+    "using", "variadic", "verbose", "when", "where", "window", "with",
+];
+
+/// Find the call at a place.
+pub(super) fn find_call<'a>(body: &'a [ruff_python_ast::Stmt], range: TextRange) -> Option<&'a ExprCall> {
+    struct Find<'a> {
+        range: TextRange,
+        found: Option<&'a ExprCall>,
+    }
+    impl<'a> Visitor<'a> for Find<'a> {
+        fn visit_stmt(&mut self, statement: &'a ruff_python_ast::Stmt) {
+            if statement.range().contains_range(self.range) {
+                ruff_python_ast::visitor::walk_stmt(self, statement);
+            }
+        }
+        fn visit_expr(&mut self, expr: &'a Expr) {
+            if let Expr::Call(call) = expr
+                && call.range() == self.range
+            {
+                self.found = Some(call);
+            } else if expr.range().contains_range(self.range) {
+                walk_expr(self, expr);
+            }
+        }
+    }
+    let mut find = Find { range, found: None };
+    for statement in body {
+        find.visit_stmt(statement);
+    }
+    find.found
+}

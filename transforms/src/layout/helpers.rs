@@ -1,0 +1,159 @@
+//! The private functions that a rewritten migration may call, written once below `downgrade`.
+//!
+//! They quote names as SQLAlchemy does, work online and offline, and contain no `%` (which some
+//! parameter styles double).
+
+use ruff_python_ast::{Stmt, StmtFunctionDef};
+
+
+
+/// One of the functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Helper {
+    DropInvalidIndex,
+    AddUniqueUsingIndex,
+    DropConstraint,
+    ValidateConstraint,
+}
+
+const ALL: [Helper; 4] =
+    [Helper::DropInvalidIndex, Helper::AddUniqueUsingIndex, Helper::DropConstraint, Helper::ValidateConstraint];
+
+impl Helper {
+    /// The helper that a function of a file is, told by its name and its docstring.
+    #[must_use]
+    pub fn of(function: &StmtFunctionDef) -> Option<Self> {
+        let helper = ALL.into_iter().find(|helper| helper.name() == function.name.as_str())?;
+        let Some(Stmt::Expr(first)) = function.body.first() else { return None };
+        let docstring = first.value.as_string_literal_expr()?;
+        (docstring.value.to_str() == helper.docstring()).then_some(helper)
+    }
+
+    /// The name of the function.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DropInvalidIndex => "_drop_invalid_index",
+            Self::AddUniqueUsingIndex => "_add_unique_using_index",
+            Self::DropConstraint => "_drop_constraint_if_exists",
+            Self::ValidateConstraint => "_validate_constraint",
+        }
+    }
+
+    fn docstring(self) -> &'static str {
+        match self {
+            Self::DropInvalidIndex => "Drop the INVALID index that an interrupted concurrent build leaves behind.",
+            Self::AddUniqueUsingIndex => "Make a unique index a constraint, unless an earlier run already did.",
+            Self::DropConstraint => "Drop the constraint that an interrupted run leaves behind.",
+            Self::ValidateConstraint => "Check the rows that were there before the constraint.",
+        }
+    }
+
+    /// The function's source, with four spaces and `op` as names of indentation and module.
+    fn template(self) -> &'static str {
+        match self {
+            Self::DropInvalidIndex => {
+                r#"def _drop_invalid_index(index_name, schema=None):
+    """Drop the INVALID index that an interrupted concurrent build leaves behind."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    invalid = quote(f"{index_name[:55]}_invalid")
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            IF EXISTS (
+                SELECT FROM pg_index
+                WHERE indexrelid = to_regclass('{prefix}{quote(index_name)}') AND NOT indisvalid
+            ) THEN
+                ALTER INDEX {prefix}{quote(index_name)} RENAME TO {invalid};
+            END IF;
+        END
+        $$
+        """
+    )
+    op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {prefix}{invalid}")
+"#
+            }
+            Self::AddUniqueUsingIndex => {
+                r#"def _add_unique_using_index(constraint_name, table_name, schema=None, attributes=""):
+    """Make a unique index a constraint, unless an earlier run already did."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            IF NOT EXISTS (
+                SELECT FROM pg_constraint
+                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
+            ) THEN
+                ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes};
+            END IF;
+        END
+        $$
+        """
+    )
+"#
+            }
+            Self::DropConstraint => {
+                r#"def _drop_constraint_if_exists(constraint_name, table_name, schema=None):
+    """Drop the constraint that an interrupted run leaves behind."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    op.execute(f"ALTER TABLE {prefix}{quote(table_name)} DROP CONSTRAINT IF EXISTS {quote(constraint_name)}")
+"#
+            }
+            Self::ValidateConstraint => {
+                r#"def _validate_constraint(constraint_name, table_name, schema=None):
+    """Check the rows that were there before the constraint."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    op.execute(f"ALTER TABLE {prefix}{quote(table_name)} VALIDATE CONSTRAINT {quote(constraint_name)}")
+"#
+            }
+        }
+    }
+
+    /// The function for a file that indents by `unit` and calls the operations `op`.
+    ///
+    /// With `guarded`, it does nothing on other databases.
+    #[must_use]
+    pub fn source(self, op: &str, unit: &str, newline: &str, guarded: bool) -> String {
+        let mut text = String::new();
+        for line in self.template().lines() {
+            let blank = line.len() - line.trim_start().len();
+            // Only the code's own indentation follows the file; the SQL keeps its shape.
+            text.push_str(&unit.repeat(blank / 4));
+            text.push_str(&line.trim_start().replace("op.", &format!("{op}.")));
+            text.push_str(newline);
+            if guarded && line.trim_start().starts_with("\"\"\"") && line.trim().len() > 3 {
+                text.push_str(&format!(
+                    "{unit}if {op}.get_context().dialect.name != \"postgresql\":{newline}{unit}{unit}return{newline}"
+                ));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::Module;
+
+    #[test]
+    fn every_helper_is_valid_python_and_recognised() {
+        for helper in ALL {
+            for guarded in [false, true] {
+                let source = helper.source("o", "\t", "\r\n", guarded);
+                let module = Module::parse(source).expect("a helper parses");
+                let [Stmt::FunctionDef(function)] = module.body() else { panic!("one function") };
+                assert_eq!(function.name.as_str(), helper.name());
+                assert_eq!(Helper::of(function), Some(helper));
+                assert!(!module.source().contains('%'));
+            }
+        }
+    }
+}

@@ -1,0 +1,838 @@
+//! Turns recipes into text: the one stage that knows how a rewritten migration looks.
+//!
+//! Statements with a recipe move into `with op.get_context().autocommit_block():`; neighbours share
+//! one block, and an operation leaves its batch block for it. Everything else stays byte for byte.
+//!
+//! **Architecture Invariant:** a fix is whole or nothing. What can't be laid out is refused with a
+//! reason, and the file is left as it was in that place.
+
+mod call;
+pub(crate) mod helpers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtWith};
+use ruff_python_codegen::Stylist;
+use ruff_source_file::LineRanges;
+use ruff_text_size::{Ranged, TextRange, TextSize};
+
+use self::call::{Lines, Printer, find_call};
+use self::helpers::Helper;
+use crate::operations::{Functions, Operation, OperationKind, Receiver};
+use crate::python::Module;
+use crate::python::edit::{self, Edit, Renderer};
+use crate::python::value::{BatchId, Value};
+use crate::recipe::{Action, Change, Recipe};
+use crate::settings::Portability;
+
+/// An operation and the recipe that takes its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned<'a> {
+    pub operation: &'a Operation,
+    pub recipe: &'a Recipe,
+}
+
+/// A keyword that lets a call run a second time (`if_not_exists`, `if_exists`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerunnable {
+    pub call: TextRange,
+    pub keyword: &'static str,
+}
+
+/// What became of a file.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The new text, when anything changed.
+    pub source: Option<String>,
+    /// Plans (by index) that could not be laid out, and why.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// Rewrite one file.
+#[must_use]
+pub fn rewrite(module: &Module, plans: &[Planned], rerunnable: &[Rerunnable], portability: Portability) -> Outcome {
+    if has_lone_carriage_return(module.source()) {
+        let reason = "the file has lines that end in a lone carriage return";
+        return Outcome { source: None, refused: (0..plans.len()).map(|plan| (plan, reason.to_owned())).collect() };
+    }
+    let renderer = Renderer::new(module);
+    let stylist = Stylist::from_tokens(module.tokens(), module.source());
+    let printer = Printer { module, renderer: &renderer, stylist: &stylist };
+    let mut layout = Layout {
+        module,
+        renderer: &renderer,
+        printer,
+        plans,
+        portability,
+        prepared: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        regions: Vec::new(),
+        inline: Vec::new(),
+        unfold: Vec::new(),
+        helpers: BTreeSet::new(),
+        guarded_helpers: false,
+        import: ModuleOp::find(module),
+        placed: BTreeSet::new(),
+    };
+    layout.prepare(rerunnable);
+    layout.suite(module.body(), "");
+    layout.finish()
+}
+
+/// Line breaks that only old Macintoshes understood: git and `patch` don't.
+fn has_lone_carriage_return(source: &str) -> bool {
+    let bytes = source.as_bytes();
+    bytes.iter().enumerate().any(|(at, byte)| *byte == b'\r' && bytes.get(at + 1) != Some(&b'\n'))
+}
+
+struct Layout<'a> {
+    module: &'a Module,
+    renderer: &'a Renderer<'a>,
+    printer: Printer<'a>,
+    plans: &'a [Planned<'a>],
+    portability: Portability,
+    prepared: BTreeMap<usize, Prepared>,
+    refused: BTreeMap<usize, String>,
+    /// Replacements of whole lines.
+    regions: Vec<Edit>,
+    /// Edits inside of statements that stay where they are.
+    inline: Vec<Edit>,
+    /// Line breaks between statements that share a line; the rest waits for the next pass.
+    unfold: Vec<Edit>,
+    helpers: BTreeSet<Helper>,
+    guarded_helpers: bool,
+    import: ModuleOp,
+    placed: BTreeSet<usize>,
+}
+
+/// A plan, ready to print.
+struct Prepared {
+    op: String,
+    edits: Vec<Edit>,
+    lines: Lines,
+}
+
+/// How the file's helpers can call the operations.
+enum ModuleOp {
+    Named(String),
+    /// `from alembic import op` is missing; it goes to this place.
+    Missing(TextSize),
+}
+
+impl ModuleOp {
+    fn find(module: &Module) -> Self {
+        let functions = Functions::new(module);
+        let scope = functions.scope();
+        if let Some(name) = scope.name_of(&Value::Op) {
+            return Self::Named(name.to_owned());
+        }
+        if let Some(name) = scope.name_of(&Value::Alembic) {
+            return Self::Named(format!("{name}.op"));
+        }
+        let import = module.body().iter().rfind(|statement| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|name| name.as_str().starts_with("alembic")))
+        });
+        let first = import.or_else(|| module.body().iter().find(|statement| !is_docstring(statement)));
+        Self::Missing(first.map_or_else(TextSize::default, Ranged::end))
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::Missing(_) => "op",
+        }
+    }
+}
+
+fn is_docstring(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
+}
+
+/// A statement on its way into a block.
+struct Piece<'a> {
+    plan: usize,
+    statement: &'a Stmt,
+    /// The indentation that it has.
+    indentation: &'a str,
+    /// Comments and blank lines in front of it, as whole lines with their indentation.
+    gaps: Vec<(TextRange, &'a str)>,
+    /// The comment behind the header of the batch block that it leaves.
+    comment: Option<&'a str>,
+    /// The batch block that it leaves.
+    batch: Option<&'a StmtWith>,
+}
+
+/// A part of a region, in order.
+enum Segment<'a> {
+    Keep(String),
+    Move(Piece<'a>),
+}
+
+impl<'a> Layout<'a> {
+    /// Work out every plan's edits and lines; refuse what can't be edited.
+    fn prepare(&mut self, rerunnable: &[Rerunnable]) {
+        for (index, plan) in self.plans.iter().enumerate() {
+            match self.prepare_one(plan) {
+                Ok(prepared) => {
+                    self.prepared.insert(index, prepared);
+                }
+                Err(reason) => {
+                    self.refused.insert(index, reason);
+                }
+            }
+        }
+        for rerun in rerunnable {
+            if let Some(call) = find_call(self.module.body(), rerun.call) {
+                self.inline.extend(self.printer.append(call, &[(rerun.keyword, "True".to_owned())]));
+            }
+        }
+    }
+
+    fn prepare_one(&self, plan: &Planned) -> Result<Prepared, String> {
+        let origin = &plan.operation.origin;
+        let call = find_call(self.module.body(), origin.call)
+            .ok_or_else(|| "its call was not found again".to_owned())?;
+        let (op, batch) = match &origin.receiver {
+            Receiver::Op(op) => (op.clone(), None),
+            Receiver::Function => (self.import.name().to_owned(), None),
+            Receiver::Batch(batch) => (batch.op.clone(), Some(batch)),
+            Receiver::Other => return Err("it is not called on `op`".to_owned()),
+        };
+        if batch.is_some_and(|batch| batch.recreated) {
+            return Err("its batch block copies the table".to_owned());
+        }
+        let change = plan.recipe.steps.iter().find_map(|step| match &step.action {
+            Action::Original(change) => Some(change),
+            _ => None,
+        });
+        let none = Change::default();
+        let name = match &plan.operation.kind {
+            OperationKind::AddConstraint(add) => Some(&add.name),
+            _ => None,
+        };
+        // In a block of its author's own, a batch operation stays with its batch.
+        let leaving = batch.filter(|_| !plan.operation.autocommit);
+        if batch.is_some() && leaving.is_none() && change.is_some_and(|change| change.method.is_some()) {
+            return Err("it stands in a batch block inside of an autocommit block".to_owned());
+        }
+        let edits = self.printer.edits(call, change.unwrap_or(&none), name, leaving)?;
+        let lines = self.printer.lines(&op, plan.recipe);
+        for helper in &lines.helpers {
+            let taken = self.module.body().iter().any(|statement| {
+                matches!(statement, Stmt::FunctionDef(function)
+                    if function.name.as_str() == helper.name() && Helper::of(function).is_none())
+            });
+            if taken {
+                return Err(format!("the file has another function `{}`", helper.name()));
+            }
+        }
+        Ok(Prepared { op, edits, lines })
+    }
+
+    /// The plan for a statement of a suite.
+    fn plan_of(&self, statement: &Stmt) -> Option<usize> {
+        self.plans
+            .iter()
+            .position(|plan| plan.operation.origin.statement == statement.range())
+            .filter(|plan| self.prepared.contains_key(plan))
+    }
+
+    fn batch_plans(&self, id: BatchId) -> Vec<usize> {
+        let in_batch = |plan: &Planned| {
+            matches!(&plan.operation.origin.receiver, Receiver::Batch(batch) if batch.id == id)
+        };
+        (0..self.plans.len())
+            .filter(|index| {
+                in_batch(&self.plans[*index])
+                    && !self.plans[*index].operation.autocommit
+                    && self.prepared.contains_key(index)
+            })
+            .collect()
+    }
+
+    fn suite(&mut self, body: &'a [Stmt], parent: &str) {
+        let mut index = 0;
+        while index < body.len() {
+            let statement = &body[index];
+            if let Some(plan) = self.plan_of(statement)
+                && self.plans[plan].operation.autocommit
+            {
+                if self.is_alone(body, index, parent) {
+                    self.in_place(statement, plan);
+                }
+                index += 1;
+                continue;
+            }
+            let end = self.region_end(body, index);
+            if end == index {
+                self.nested(statement);
+                index += 1;
+                continue;
+            }
+            let alone = (index..end).all(|index| self.is_alone(body, index, parent));
+            if alone {
+                self.region(&body[index..end], parent);
+            }
+            index = end;
+        }
+    }
+
+    /// How far the statements reach that are rewritten together.
+    fn region_end(&self, body: &'a [Stmt], start: usize) -> usize {
+        let mut end = start;
+        while end < body.len() && (self.moves(&body[end]) || self.is_commit_before_block(body, end)) {
+            end += 1;
+        }
+        end
+    }
+
+    fn moves(&self, statement: &'a Stmt) -> bool {
+        match statement {
+            Stmt::With(with) => !self.leaving(with).is_empty(),
+            _ => self
+                .plan_of(statement)
+                .is_some_and(|plan| !self.plans[plan].operation.autocommit),
+        }
+    }
+
+    /// The plans that leave a batch block.
+    fn leaving(&self, with: &'a StmtWith) -> Vec<usize> {
+        let [item] = with.items.as_slice() else { return Vec::new() };
+        let plans = self.batch_plans(item.context_expr.range());
+        let direct = |plan: &usize| {
+            with.body
+                .iter()
+                .any(|statement| statement.range() == self.plans[*plan].operation.origin.statement)
+        };
+        if self.runs_other_statements(with) {
+            return Vec::new();
+        }
+        plans.into_iter().filter(direct).collect()
+    }
+
+    /// Batch operations wait until the block ends; a statement that runs at once would change its
+    /// place among them when the block is split.
+    fn runs_other_statements(&self, with: &'a StmtWith) -> bool {
+        let Some(variable) = with.items.first().and_then(|item| item.optional_vars.as_deref()) else {
+            return true;
+        };
+        with.body.iter().any(|statement| match statement {
+            Stmt::Expr(expression) => match &*expression.value {
+                Expr::Call(call) => match &*call.func {
+                    Expr::Attribute(attribute) => {
+                        self.module.text(&*attribute.value) != self.module.text(variable)
+                    }
+                    _ => true,
+                },
+                Expr::StringLiteral(_) => false,
+                _ => true,
+            },
+            Stmt::Assign(_) | Stmt::AnnAssign(_) | Stmt::Pass(_) | Stmt::If(_) | Stmt::For(_) => false,
+            _ => true,
+        })
+    }
+
+    /// `op.execute("COMMIT")` just in front of an index that is already built concurrently: the
+    /// block does it now.
+    fn is_commit_before_block(&self, body: &'a [Stmt], index: usize) -> bool {
+        let is_commit = matches!(&body[index], Stmt::Expr(expression) if is_commit_statement(self.module.text(&*expression.value)));
+        is_commit
+            && body.get(index + 1).and_then(|next| self.plan_of(next)).is_some_and(|plan| {
+                matches!(&self.plans[plan].operation.kind,
+                    OperationKind::CreateIndex(index) if index.concurrently)
+                    || matches!(&self.plans[plan].operation.kind,
+                        OperationKind::DropIndex(index) if index.concurrently)
+            })
+    }
+
+    /// Whether a statement has its lines for itself. If not, the lines are broken up, and the fix
+    /// waits for the next pass.
+    fn is_alone(&mut self, body: &'a [Stmt], index: usize, parent: &str) -> bool {
+        let statement = &body[index];
+        let mut alone = true;
+        if !self.renderer.starts_line(statement.start()) {
+            alone = false;
+            self.break_before(body, index, parent);
+        }
+        if let Some(next) = body.get(index + 1)
+            && !self.renderer.starts_line(next.start())
+        {
+            alone = false;
+            self.break_before(body, index + 1, parent);
+        }
+        if let Stmt::With(with) = statement {
+            for inner in 0..with.body.len() {
+                let indentation = self.renderer.indentation(statement.start());
+                if !self.renderer.starts_line(with.body[inner].start()) {
+                    alone = false;
+                    self.break_before(&with.body, inner, indentation);
+                }
+            }
+        }
+        alone
+    }
+
+    fn break_before(&mut self, body: &'a [Stmt], index: usize, parent: &str) {
+        let statement = &body[index];
+        let indentation = body
+            .iter()
+            .find(|other| self.renderer.starts_line(other.start()))
+            .map_or_else(
+                || format!("{parent}{}", self.printer.stylist.indentation().as_str()),
+                |other| self.renderer.indentation(other.start()).to_owned(),
+            );
+        let before = self
+            .module
+            .tokens()
+            .before(statement.start())
+            .iter()
+            .rev()
+            .find(|token| !token.kind().is_trivia());
+        let Some(before) = before else { return };
+        let start = if before.kind() == TokenKind::Semi { before.start() } else { before.end() };
+        let edit = Edit::replace(
+            TextRange::new(start, statement.start()),
+            format!("{}{indentation}", self.renderer.newline()),
+        );
+        if !self.unfold.contains(&edit) {
+            self.unfold.push(edit);
+        }
+    }
+
+    /// Go into the suites of a statement that stays.
+    fn nested(&mut self, statement: &'a Stmt) {
+        let indentation = self.renderer.indentation(statement.start());
+        match statement {
+            Stmt::FunctionDef(function) => self.suite(&function.body, indentation),
+            Stmt::ClassDef(class) => self.suite(&class.body, indentation),
+            Stmt::If(branch) => {
+                self.suite(&branch.body, indentation);
+                for clause in &branch.elif_else_clauses {
+                    self.suite(&clause.body, indentation);
+                }
+            }
+            Stmt::For(block) => {
+                self.suite(&block.body, indentation);
+                self.suite(&block.orelse, indentation);
+            }
+            Stmt::While(block) => {
+                self.suite(&block.body, indentation);
+                self.suite(&block.orelse, indentation);
+            }
+            Stmt::With(block) => self.suite(&block.body, indentation),
+            Stmt::Match(block) => {
+                for case in &block.cases {
+                    self.suite(&case.body, indentation);
+                }
+            }
+            Stmt::Try(block) => {
+                self.suite(&block.body, indentation);
+                for handler in &block.handlers {
+                    let ExceptHandler::ExceptHandler(handler) = handler;
+                    self.suite(&handler.body, indentation);
+                }
+                self.suite(&block.orelse, indentation);
+                self.suite(&block.finalbody, indentation);
+            }
+            _ => {}
+        }
+    }
+
+    /// A statement that stands in a block already.
+    fn in_place(&mut self, statement: &Stmt, plan: usize) {
+        let Some(prepared) = self.prepared.get(&plan) else { return };
+        let newline = self.renderer.newline();
+        let indentation = self.renderer.indentation(statement.start());
+        for line in &prepared.lines.before {
+            self.inline.push(Edit::insert(statement.start(), format!("{line}{newline}{indentation}")));
+        }
+        if prepared.lines.keeps_call {
+            self.inline.extend(prepared.edits.iter().cloned());
+        } else {
+            // The lines before it took its place.
+            self.inline.pop();
+            let line = prepared.lines.before.last().cloned().unwrap_or_default();
+            self.inline.push(Edit::replace(statement.range(), line));
+        }
+        let after: String =
+            prepared.lines.after.iter().map(|line| format!("{newline}{indentation}{line}")).collect();
+        if !after.is_empty() {
+            self.inline.push(Edit::insert(self.renderer.line_end(statement.end()), after));
+        }
+        self.helpers.extend(prepared.lines.helpers.iter().copied());
+        self.placed.insert(plan);
+    }
+
+    /// Replace the lines of neighbouring statements that all move.
+    fn region(&mut self, statements: &'a [Stmt], parent: &str) {
+        let (Some(first), Some(last)) = (statements.first(), statements.last()) else { return };
+        let current = self.renderer.indentation(first.start());
+        let unit = match current.strip_prefix(parent) {
+            Some(unit) if !unit.is_empty() => unit.to_owned(),
+            _ => self.printer.stylist.indentation().as_str().to_owned(),
+        };
+        let source = self.module.source();
+        let range = TextRange::new(source.line_start(first.start()), self.renderer.line_end(last.end()));
+        let mut segments = Vec::new();
+        let mut gap_start = range.start();
+        for (index, statement) in statements.iter().enumerate() {
+            let gap = TextRange::new(gap_start, source.line_start(statement.start()));
+            let next = source.full_line_end(statement.end());
+            match statement {
+                Stmt::With(with) => self.batch(with, gap, current, &mut segments),
+                _ => match self.plan_of(statement) {
+                    Some(plan) => segments.push(Segment::Move(Piece {
+                        plan,
+                        statement,
+                        indentation: current,
+                        gaps: vec![(gap, current)],
+                        comment: None,
+                        batch: None,
+                    })),
+                    // `COMMIT`: its comments stay.
+                    None => {
+                        let mut kept = self.lines(gap, current, current);
+                        let comment = source[TextRange::new(statement.end(), self.renderer.line_end(statement.end()))].trim();
+                        if !comment.is_empty() {
+                            kept.push_str(&format!("{current}{comment}{}", self.renderer.newline()));
+                        }
+                        if !kept.is_empty() {
+                            segments.push(Segment::Keep(kept));
+                        }
+                    }
+                },
+            }
+            gap_start = if index + 1 < statements.len() { next } else { gap_start };
+        }
+        let mut text = self.print(&segments, current, &unit);
+        // The region ends before its last line break.
+        if let Some(stripped) = text.strip_suffix(self.renderer.newline()) {
+            text.truncate(stripped.len());
+        }
+        self.regions.push(Edit::replace(range, text));
+    }
+
+    /// Whole lines, moved to another indentation.
+    fn lines(&self, range: TextRange, from: &str, to: &str) -> String {
+        if range.is_empty() { String::new() } else { self.renderer.render(range, &[], from, to) }
+    }
+
+    /// Split a batch block into what stays and what leaves.
+    fn batch(&self, with: &'a StmtWith, gap: TextRange, current: &'a str, segments: &mut Vec<Segment<'a>>) {
+        let source = self.module.source();
+        let newline = self.renderer.newline();
+        let header = header_range(self.module, with);
+        let header_text = &source[header];
+        let mut comment = Some(&source[TextRange::new(header.end(), self.renderer.line_end(header.end()))]);
+        let Some(first) = with.body.first() else { return };
+        let indentation = self.renderer.indentation(first.start());
+        let leaving = self.leaving(with);
+        let plan_of = |statement: &Stmt| {
+            leaving
+                .iter()
+                .copied()
+                .find(|plan| self.plans[*plan].operation.origin.statement == statement.range())
+        };
+        let mut leading = Some((gap, current));
+        let mut open: Option<String> = None;
+        let mut gap_start = source.full_line_end(header.end());
+        for statement in &with.body {
+            let gap = TextRange::new(gap_start, source.line_start(statement.start()));
+            gap_start = source.full_line_end(statement.end());
+            if let Some(plan) = plan_of(statement) {
+                if let Some(text) = open.take() {
+                    segments.push(Segment::Keep(text));
+                }
+                segments.push(Segment::Move(Piece {
+                    plan,
+                    statement,
+                    indentation,
+                    gaps: leading.take().into_iter().chain([(gap, indentation)]).collect(),
+                    comment: comment.take().map(str::trim).filter(|comment| !comment.is_empty()),
+                    batch: Some(with),
+                }));
+            } else {
+                let text = open.get_or_insert_with(|| {
+                    let leading = leading.take().map(|(gap, from)| self.lines(gap, from, current));
+                    let comment = comment.take().unwrap_or_default();
+                    format!("{}{current}{header_text}{comment}{newline}", leading.unwrap_or_default())
+                });
+                text.push_str(&self.lines(gap, indentation, indentation));
+                let range = TextRange::new(statement.start(), self.renderer.line_end(statement.end()));
+                text.push_str(&self.renderer.render(range, &self.inline, indentation, indentation));
+                text.push_str(newline);
+            }
+        }
+        if let Some(text) = open.take() {
+            segments.push(Segment::Keep(text));
+        }
+    }
+
+    fn needs_branch(&self, plan: usize) -> bool {
+        let operation = self.plans[plan].operation;
+        if operation.dialects.only_postgresql() {
+            return false;
+        }
+        let index_only = matches!(&operation.kind, OperationKind::CreateIndex(_) | OperationKind::DropIndex(_));
+        match self.portability {
+            Portability::PostgresOnly => false,
+            // `op.create_index` outside of a batch block and IF NOT EXISTS are fine on SQLite.
+            Portability::Sqlite => !index_only,
+            Portability::Many => true,
+        }
+    }
+
+    /// Print segments, with one header over each run of moved statements.
+    fn print(&mut self, segments: &[Segment<'a>], current: &str, unit: &str) -> String {
+        let mut out = String::new();
+        let mut index = 0;
+        while index < segments.len() {
+            match &segments[index] {
+                Segment::Keep(text) => {
+                    out.push_str(text);
+                    index += 1;
+                }
+                Segment::Move(first) => {
+                    let branch = self.needs_branch(first.plan);
+                    let run: Vec<&Piece> = segments[index..]
+                        .iter()
+                        .map_while(|segment| match segment {
+                            Segment::Move(piece) if self.needs_branch(piece.plan) == branch => Some(piece),
+                            _ => None,
+                        })
+                        .collect();
+                    index += run.len();
+                    out.push_str(&self.block(&run, branch, current, unit));
+                }
+            }
+        }
+        out
+    }
+
+    fn block(&mut self, run: &[&Piece<'a>], branch: bool, current: &str, unit: &str) -> String {
+        let newline = self.renderer.newline();
+        let Some(first) = run.first() else { return String::new() };
+        let op = self.prepared.get(&first.plan).map_or("op", |prepared| prepared.op.as_str()).to_owned();
+        let mut out = self.leading(first, current);
+        let outer = if branch {
+            let postgresql = self.printer.string("postgresql");
+            out.push_str(&format!("{current}if {op}.get_context().dialect.name == {postgresql}:{newline}"));
+            format!("{current}{unit}")
+        } else {
+            current.to_owned()
+        };
+        let inner = format!("{outer}{unit}");
+        out.push_str(&format!("{outer}with {op}.get_context().autocommit_block():{newline}"));
+        for (index, piece) in run.iter().enumerate() {
+            let Some(prepared) = self.prepared.get(&piece.plan) else { continue };
+            if index > 0 {
+                out.push_str(&self.leading(piece, &inner));
+            }
+            let mut lines = prepared.lines.before.clone();
+            let end = self.renderer.line_end(piece.statement.end());
+            if prepared.lines.keeps_call {
+                let range = TextRange::new(piece.statement.start(), end);
+                let edits = edit::sorted(prepared.edits.clone()).unwrap_or_default();
+                for line in lines {
+                    out.push_str(&format!("{inner}{line}{newline}"));
+                }
+                out.push_str(&self.renderer.render(range, &edits, piece.indentation, &inner));
+                out.push_str(newline);
+            } else {
+                let comment = &self.module.source()[TextRange::new(piece.statement.end(), end)];
+                if let Some(last) = lines.last_mut() {
+                    last.push_str(comment);
+                }
+                for line in lines {
+                    out.push_str(&format!("{inner}{line}{newline}"));
+                }
+            }
+            for line in &prepared.lines.after {
+                out.push_str(&format!("{inner}{line}{newline}"));
+            }
+            self.helpers.extend(prepared.lines.helpers.iter().copied());
+            // A plain block on a history that also runs on SQLite: its helpers must do nothing there.
+            self.guarded_helpers |= !branch && self.portability > Portability::PostgresOnly;
+            self.placed.insert(piece.plan);
+        }
+        if branch {
+            out.push_str(&format!("{current}else:{newline}"));
+            out.push_str(&self.originals(run, current, unit));
+        }
+        out
+    }
+
+    /// The comments and blank lines in front of a piece, at the indentation that it gets.
+    fn leading(&self, piece: &Piece<'a>, to: &str) -> String {
+        let mut out: String = piece.gaps.iter().map(|(gap, from)| self.lines(*gap, from, to)).collect();
+        if let Some(comment) = piece.comment {
+            out.push_str(&format!("{to}{comment}{}", self.renderer.newline()));
+        }
+        out
+    }
+
+    /// The statements as they were, one level deeper.
+    fn originals(&self, run: &[&Piece<'a>], current: &str, unit: &str) -> String {
+        let newline = self.renderer.newline();
+        let outer = format!("{current}{unit}");
+        let inner = format!("{outer}{unit}");
+        let mut out = String::new();
+        let mut batch: Option<TextRange> = None;
+        for (index, piece) in run.iter().enumerate() {
+            let to = if piece.batch.is_some() { &inner } else { &outer };
+            if let Some(with) = piece.batch
+                && batch != Some(with.range())
+            {
+                batch = Some(with.range());
+                let header = header_range(self.module, with);
+                out.push_str(&self.renderer.render(header, &[], current, &outer));
+                out.push_str(newline);
+            }
+            if piece.batch.is_none() {
+                batch = None;
+            }
+            if index > 0 {
+                out.push_str(&self.leading(piece, to));
+            }
+            let range =
+                TextRange::new(piece.statement.start(), self.renderer.line_end(piece.statement.end()));
+            out.push_str(&self.renderer.render(range, &[], piece.indentation, to));
+            out.push_str(newline);
+        }
+        out
+    }
+
+    /// Put everything together.
+    fn finish(mut self) -> Outcome {
+        let mut edits = Vec::new();
+        if self.unfold.is_empty() {
+            for plan in 0..self.plans.len() {
+                if !self.placed.contains(&plan) {
+                    self.refused.entry(plan).or_insert_with(|| {
+                        let in_batch =
+                            matches!(self.plans[plan].operation.origin.receiver, Receiver::Batch(_));
+                        if in_batch {
+                            "its batch block also runs other statements, so that it can't be split".to_owned()
+                        } else {
+                            "its statement is not in a place that can be rewritten".to_owned()
+                        }
+                    });
+                }
+            }
+            if self.placed.is_empty() {
+                return Outcome { source: None, refused: self.refused.into_iter().collect() };
+            }
+            let covered =
+                |edit: &Edit| self.regions.iter().any(|region| region.range.contains_range(edit.range));
+            edits.extend(self.inline.iter().filter(|edit| !covered(edit)).cloned());
+            edits.append(&mut self.regions);
+            self.insert_helpers(&mut edits);
+        } else {
+            edits.append(&mut self.unfold);
+        }
+        let refused = self.refused.into_iter().collect();
+        let source = edit::apply(self.module.source(), edits)
+            .filter(|new| new != self.module.source())
+            .filter(|new| is_faithful(self.module, new));
+        Outcome { source, refused }
+    }
+
+    fn insert_helpers(&self, edits: &mut Vec<Edit>) {
+        let newline = self.renderer.newline();
+        let uses_import = self
+            .placed
+            .iter()
+            .any(|plan| self.plans[*plan].operation.origin.receiver == Receiver::Function);
+        if let ModuleOp::Missing(at) = &self.import
+            && (uses_import || !self.helpers.is_empty())
+        {
+            edits.push(Edit::insert(
+                self.renderer.line_end(*at),
+                format!("{newline}from alembic import op"),
+            ));
+        }
+        let defined = |helper: &Helper| {
+            self.module.body().iter().any(|statement| {
+                matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == helper.name())
+            })
+        };
+        let missing: Vec<_> = self.helpers.iter().filter(|helper| !defined(helper)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let last = self.module.body().iter().rfind(|statement| {
+            matches!(statement, Stmt::FunctionDef(function)
+                if matches!(function.name.as_str(), "upgrade" | "downgrade"))
+        });
+        let at = match last.or(self.module.body().last()) {
+            Some(statement) => self.end_of_suite(statement.end()),
+            None => return,
+        };
+        let unit = self.printer.stylist.indentation().as_str();
+        let mut text = String::new();
+        for helper in missing {
+            let source = helper.source(self.import.name(), unit, newline, self.guarded_helpers);
+            text.push_str(&newline.repeat(3));
+            text.push_str(source.trim_end());
+        }
+        edits.push(Edit::insert(at, text));
+    }
+
+    /// The end of a function's last line, indented comments that follow included.
+    fn end_of_suite(&self, end: TextSize) -> TextSize {
+        let source = self.module.source();
+        let mut at = self.renderer.line_end(end);
+        let mut line = source.full_line_end(end);
+        while line.to_usize() < source.len() {
+            let text = source.line_str(line);
+            let trimmed = text.trim();
+            if trimmed.starts_with('#') && text.starts_with([' ', '\t']) {
+                at = self.renderer.line_end(line);
+            } else if !trimmed.is_empty() {
+                break;
+            }
+            line = source.full_line_end(line);
+        }
+        at
+    }
+}
+
+/// `with … as batch_op:`, the colon included.
+fn header_range(module: &Module, with: &StmtWith) -> TextRange {
+    let after = with.items.last().map_or(with.start(), Ranged::end);
+    let colon = module.tokens().after(after).iter().find(|token| token.kind() == TokenKind::Colon);
+    TextRange::new(with.start(), colon.map_or(after, |colon| colon.range().end()))
+}
+
+/// `op.execute("COMMIT")`, `conn.execute(text("commit"))`, `op.get_bind().commit()`.
+fn is_commit_statement(text: &str) -> bool {
+    let folded: String =
+        text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'' | ';')).collect();
+    let folded = folded.to_lowercase();
+    folded.ends_with(".execute(commit)")
+        || folded.ends_with("text(commit))")
+        || folded.ends_with("get_bind().commit()")
+        || folded.ends_with("connection.commit()")
+        || folded.ends_with("bind.commit()")
+        || folded.ends_with("conn.commit()")
+}
+
+/// The new text is Python, and no comment of the old one is lost.
+fn is_faithful(module: &Module, new: &str) -> bool {
+    let Ok(new) = Module::parse(new.to_owned()) else { return false };
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for token in new.tokens().iter().filter(|token| token.kind() == TokenKind::Comment) {
+        *left.entry(new.text(token.range())).or_default() += 1;
+    }
+    module.tokens().iter().filter(|token| token.kind() == TokenKind::Comment).all(|token| {
+        match left.get_mut(module.text(token.range())) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    })
+}

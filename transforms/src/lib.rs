@@ -1,0 +1,13 @@
+//! The pure core of safemig: source text in, findings and rewritten text out.
+pub mod analysis;
+pub mod catalog;
+pub mod history;
+pub mod layout;
+pub mod migration;
+pub mod naming;
+pub mod operations;
+pub mod recipe;
+pub mod rules;
+pub mod settings;
+pub mod suppression;
+pub mod python;

@@ -1,0 +1,113 @@
+//! A revision file, parsed: who it is, whom it follows, and what it does.
+
+use ruff_text_size::TextRange;
+
+use crate::operations::{Functions, Walked};
+use crate::python::value::Value;
+use crate::python::{Module, SyntaxError};
+use crate::suppression::Suppressions;
+
+/// A parsed revision file.
+#[derive(Debug)]
+pub struct Migration {
+    /// The path as it is to be reported.
+    pub path: String,
+    pub module: Module,
+    pub revision: String,
+    /// More than one for a merge; none for a base.
+    pub down_revisions: Vec<String>,
+    /// Revisions or branch labels that must have run before.
+    pub depends_on: Vec<String>,
+    pub branch_labels: Vec<String>,
+    pub upgrade: Walked,
+    pub downgrade: Walked,
+    pub suppressions: Suppressions,
+    /// Where `revision = …` stands.
+    pub revision_range: TextRange,
+}
+
+/// What a Python file turned out to be.
+#[derive(Debug)]
+pub enum Parsed {
+    Migration(Box<Migration>),
+    /// It has no `revision` and `down_revision`.
+    Other,
+}
+
+/// The two functions of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    Upgrade,
+    Downgrade,
+}
+
+impl Migration {
+    /// Parse a file. A file is a revision when it assigns `revision` and `down_revision`.
+    ///
+    /// # Errors
+    /// A file that is no Python 3.
+    pub fn parse(path: String, source: String) -> Result<Parsed, SyntaxError> {
+        if !source.contains("down_revision") {
+            return Ok(Parsed::Other);
+        }
+        let module = Module::parse(source)?;
+        let functions = Functions::new(&module);
+        let scope = functions.scope();
+        let (Some(Value::Str(revision)), Some(down)) = (scope.get("revision"), scope.get("down_revision"))
+        else {
+            return Ok(Parsed::Other);
+        };
+        let revision = revision.clone();
+        let down_revisions = strings(Some(down));
+        let depends_on = strings(scope.get("depends_on"));
+        let branch_labels = strings(scope.get("branch_labels"));
+        let upgrade = functions.walk("upgrade");
+        let downgrade = functions.walk("downgrade");
+        let suppressions = Suppressions::read(&module);
+        let revision_range = assignment(&module, "revision");
+        Ok(Parsed::Migration(Box::new(Self {
+            path,
+            revision,
+            down_revisions,
+            depends_on,
+            branch_labels,
+            upgrade,
+            downgrade,
+            suppressions,
+            revision_range,
+            module,
+        })))
+    }
+
+    /// What one of its functions does.
+    #[must_use]
+    pub fn walked(&self, direction: Direction) -> &Walked {
+        match direction {
+            Direction::Upgrade => &self.upgrade,
+            Direction::Downgrade => &self.downgrade,
+        }
+    }
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Str(one)) => vec![one.clone()],
+        Some(Value::List(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn assignment(module: &Module, name: &str) -> TextRange {
+    use ruff_python_ast::{Expr, Stmt};
+    use ruff_text_size::Ranged;
+    let is_name = |expr: &Expr| matches!(expr, Expr::Name(target) if target.id.as_str() == name);
+    module
+        .body()
+        .iter()
+        .find(|statement| match statement {
+            Stmt::Assign(assignment) => assignment.targets.iter().any(is_name),
+            Stmt::AnnAssign(assignment) => is_name(&assignment.target),
+            _ => false,
+        })
+        .map_or_else(TextRange::default, Ranged::range)
+}

@@ -1,0 +1,382 @@
+//! `op.*` and `batch_op.*` calls, read by Alembic's own signatures.
+//!
+//! Source: "Operation Reference" of Alembic's documentation. The names of parameters that older
+//! versions used are still found in old histories.
+
+use ruff_python_ast::{Expr, ExprCall};
+use ruff_text_size::Ranged;
+
+use super::{
+    AddConstraint, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex, Definition,
+    DropIndex, IndexElement, OperationKind, TableArg,
+};
+use crate::python::Module;
+use crate::python::scope::Scope;
+use crate::python::value::{Arg, Value};
+
+/// Reads the arguments of one call.
+pub(super) struct Call<'a> {
+    pub(super) call: &'a ExprCall,
+    pub(super) scope: &'a Scope,
+    pub(super) module: &'a Module,
+    pub(super) batch: Option<&'a Batch>,
+}
+
+impl Call<'_> {
+    fn expr(&self, names: &[&str], position: Option<usize>) -> Option<&Expr> {
+        let arguments = &self.call.arguments;
+        names
+            .iter()
+            .find_map(|name| arguments.find_keyword(name).map(|keyword| &keyword.value))
+            .or_else(|| position.and_then(|position| arguments.find_positional(position)))
+    }
+
+    fn arg(&self, names: &[&str], position: Option<usize>) -> Arg {
+        self.expr(names, position).map_or_else(Arg::absent, |expr| self.scope.arg(expr))
+    }
+
+    /// An argument of `op.*` at `position`, which `batch_op.*` has one place further to the left,
+    /// because it has no table argument.
+    fn after_table(&self, names: &[&str], position: usize) -> Arg {
+        self.arg(names, Some(position - usize::from(self.batch.is_some())))
+    }
+
+    fn expr_after_table(&self, names: &[&str], position: usize) -> Option<&Expr> {
+        self.expr(names, Some(position - usize::from(self.batch.is_some())))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.arg(&[name], None).value.truth() == Some(true)
+    }
+
+    fn table(&self, names: &[&str], position: usize, schema: &[&str]) -> TableArg {
+        match self.batch {
+            Some(batch) => TableArg { name: batch.table.clone(), schema: batch.schema.clone() },
+            None => TableArg { name: self.arg(names, Some(position)), schema: self.arg(schema, None) },
+        }
+    }
+
+    fn strings(&self, expr: Option<&Expr>) -> Option<Vec<String>> {
+        match self.scope.eval(expr?) {
+            Value::List(values) => values.iter().map(|value| value.as_str().map(str::to_owned)).collect(),
+            Value::Str(name) => Some(vec![name]),
+            _ => None,
+        }
+    }
+
+    fn elements(&self, expr: Option<&Expr>) -> Option<Vec<IndexElement>> {
+        match self.scope.eval(expr?) {
+            Value::List(values) => Some(values.into_iter().map(index_element).collect()),
+            value @ Value::Str(_) => Some(vec![index_element(value)]),
+            _ => None,
+        }
+    }
+
+    /// Read the call; `None` when the method is not an operation (`op.f`, `op.get_bind`).
+    pub(super) fn read(&self, method: &str) -> Option<OperationKind> {
+        let table = |position| self.table(&["table_name", "tablename"], position, &["schema"]);
+        Some(match method {
+            "create_table" => {
+                let mut definition = self.definition(self.call.arguments.args.iter().skip(1));
+                definition.partitioned = self.call.arguments.find_keyword("postgresql_partition_by").is_some();
+                OperationKind::CreateTable {
+                    table: TableArg {
+                        name: self.arg(&["table_name", "name"], Some(0)),
+                        schema: self.arg(&["schema"], None),
+                    },
+                    definition,
+                    if_not_exists: self.flag("if_not_exists"),
+                }
+            }
+            "drop_table" => OperationKind::DropTable {
+                table: TableArg {
+                    name: self.arg(&["table_name", "name"], Some(0)),
+                    schema: self.arg(&["schema"], None),
+                },
+                if_exists: self.flag("if_exists"),
+            },
+            "rename_table" => OperationKind::RenameTable {
+                table: TableArg {
+                    name: self.arg(&["old_table_name"], Some(0)),
+                    schema: self.arg(&["schema"], Some(2)),
+                },
+                new_name: self.arg(&["new_table_name"], Some(1)),
+            },
+            "add_column" => OperationKind::AddColumn {
+                table: table(0),
+                definition: self.definition(self.expr_after_table(&["column"], 1).into_iter()),
+                if_not_exists: self.flag("if_not_exists"),
+            },
+            "drop_column" => OperationKind::DropColumn {
+                table: table(0),
+                column: self.after_table(&["column_name"], 1),
+                if_exists: self.flag("if_exists"),
+            },
+            "alter_column" => OperationKind::AlterColumn {
+                table: table(0),
+                column: self.after_table(&["column_name"], 1),
+                new_name: self.arg(&["new_column_name", "name"], None),
+                nullable: self
+                    .expr(&["nullable"], None)
+                    .and_then(|expr| self.scope.eval(expr).truth()),
+                type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
+            },
+            "create_index" => OperationKind::CreateIndex(CreateIndex {
+                name: self.arg(&["index_name", "name"], Some(0)),
+                table: table(1),
+                elements: self.elements(self.expr_after_table(&["columns"], 2)),
+                unique: self.flag("unique"),
+                concurrently: self.flag("postgresql_concurrently"),
+                if_not_exists: self.flag("if_not_exists"),
+            }),
+            "drop_index" => OperationKind::DropIndex(DropIndex {
+                name: self.arg(&["index_name", "name"], Some(0)),
+                table: table(1),
+                concurrently: self.flag("postgresql_concurrently"),
+                if_exists: self.flag("if_exists"),
+            }),
+            "create_unique_constraint" => {
+                self.constraint(ConstraintKind::Unique, self.expr_after_table(&["columns", "local_cols"], 2))
+            }
+            "create_primary_key" => {
+                self.constraint(ConstraintKind::PrimaryKey, self.expr_after_table(&["columns", "cols"], 2))
+            }
+            "create_exclude_constraint" => self.constraint(ConstraintKind::Exclude, None),
+            "create_check_constraint" => {
+                let condition = self.expr_after_table(&["condition"], 2);
+                let mut kind = self.constraint(ConstraintKind::Check, None);
+                if let OperationKind::AddConstraint(check) = &mut kind {
+                    check.condition = condition.and_then(|expr| match self.scope.eval(expr) {
+                        Value::Str(sql) | Value::Sql(sql) => Some(sql),
+                        _ => None,
+                    });
+                }
+                kind
+            }
+            "create_foreign_key" => {
+                let table = self.table(&["source_table", "source"], 1, &["source_schema"]);
+                let referent = TableArg {
+                    name: self.after_table(&["referent_table", "referent"], 2),
+                    schema: self.arg(&["referent_schema"], None),
+                };
+                let mut kind =
+                    self.constraint(ConstraintKind::ForeignKey, self.expr_after_table(&["local_cols"], 3));
+                if let OperationKind::AddConstraint(foreign_key) = &mut kind {
+                    foreign_key.table = table;
+                    foreign_key.referent = Some(referent);
+                }
+                kind
+            }
+            "drop_constraint" => OperationKind::DropConstraint {
+                name: self.arg(&["constraint_name", "name"], Some(0)),
+                table: table(1),
+                if_exists: self.flag("if_exists"),
+            },
+            "bulk_insert" | "create_table_comment" | "drop_table_comment" => {
+                OperationKind::Harmless { sql: None }
+            }
+            "f" | "get_bind" | "get_context" | "batch_alter_table" | "autocommit_block"
+            | "register_operation" | "implementation_for" => return None,
+            "execute" => return None,
+            other => OperationKind::Opaque {
+                reason: format!("`{other}` is not an operation of Alembic's own"),
+                sql: None,
+            },
+        })
+    }
+
+    fn constraint(&self, kind: ConstraintKind, columns: Option<&Expr>) -> OperationKind {
+        let given = |name| self.expr(&[name], None).map(|expr| self.scope.eval(expr));
+        OperationKind::AddConstraint(AddConstraint {
+            name: self.arg(&["constraint_name", "name"], Some(0)),
+            table: self.table(&["table_name", "source", "tablename"], 1, &["schema"]),
+            kind,
+            columns: self.strings(columns),
+            condition: None,
+            referent: None,
+            not_valid: self.flag("postgresql_not_valid"),
+            deferrable: given("deferrable").filter(|value| *value != Value::None).map(|value| value.truth()),
+            initially: given("initially")
+                .filter(|value| *value != Value::None)
+                .map(|value| value.as_str().map(str::to_owned)),
+            keywords: self
+                .call
+                .arguments
+                .keywords
+                .iter()
+                .filter_map(|keyword| keyword.arg.as_ref().map(ToString::to_string))
+                .collect(),
+        })
+    }
+
+    /// Read `sa.Column(…)`, `sa.ForeignKeyConstraint(…)` and the like.
+    fn definition<'b>(&self, parts: impl Iterator<Item = &'b Expr>) -> Definition {
+        let mut definition = Definition::default();
+        for part in parts {
+            match part {
+                Expr::Call(call) => self.part(call, &mut definition),
+                _ => definition.incomplete = true,
+            }
+        }
+        definition
+    }
+
+    fn part(&self, call: &ExprCall, definition: &mut Definition) {
+        let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+        let name = |position| inner.arg(&["name"], position).value;
+        let words = |from: usize| {
+            call.arguments
+                .args
+                .iter()
+                .skip(from)
+                .map(|arg| self.scope.eval(arg).as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
+        };
+        match callee(call) {
+            Some("Column") => inner.column(definition),
+            Some("PrimaryKeyConstraint") => definition.constraints.push(Constraint {
+                name: name(None),
+                kind: ConstraintKind::PrimaryKey,
+                columns: words(0).unwrap_or_default(),
+            }),
+            Some("UniqueConstraint") => definition.constraints.push(Constraint {
+                name: name(None),
+                kind: ConstraintKind::Unique,
+                columns: words(0).unwrap_or_default(),
+            }),
+            Some("ForeignKeyConstraint") => definition.constraints.push(Constraint {
+                name: name(Some(2)),
+                kind: ConstraintKind::ForeignKey,
+                columns: inner.strings(inner.expr(&["columns"], Some(0))).unwrap_or_default(),
+            }),
+            Some("CheckConstraint") => definition.constraints.push(Constraint {
+                name: name(None),
+                kind: ConstraintKind::Check,
+                columns: Vec::new(),
+            }),
+            Some("ExcludeConstraint") => definition.constraints.push(Constraint {
+                name: name(None),
+                kind: ConstraintKind::Exclude,
+                columns: Vec::new(),
+            }),
+            Some("Index") => definition.indexes.push(DeclaredIndex {
+                name: name(Some(0)).as_str().map(str::to_owned),
+                unique: inner.flag("unique"),
+                elements: call
+                    .arguments
+                    .args
+                    .iter()
+                    .skip(1)
+                    .map(|arg| index_element(self.scope.eval(arg)))
+                    .collect(),
+            }),
+            _ => definition.incomplete = true,
+        }
+    }
+
+    fn column(&self, definition: &mut Definition) {
+        let Value::Str(name) = self.arg(&["name"], Some(0)).value else {
+            definition.incomplete = true;
+            return;
+        };
+        let flag = |keyword| self.flag(keyword);
+        let columns = || vec![name.clone()];
+        let mut type_ = self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr)));
+        for (position, arg) in self.call.arguments.args.iter().enumerate().skip(1) {
+            let called = if let Expr::Call(call) = arg { callee(call) } else { None };
+            match (called, arg) {
+                (Some("ForeignKey"), Expr::Call(call)) => {
+                    let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+                    definition.constraints.push(Constraint {
+                        name: inner.arg(&["name"], None).value,
+                        kind: ConstraintKind::ForeignKey,
+                        columns: columns(),
+                    });
+                }
+                (Some("CheckConstraint"), Expr::Call(call)) => {
+                    let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+                    definition.constraints.push(Constraint {
+                        name: inner.arg(&["name"], None).value,
+                        kind: ConstraintKind::Check,
+                        columns: columns(),
+                    });
+                }
+                (Some("Identity" | "Computed" | "Sequence" | "FetchedValue"), _) => {}
+                _ if position == 1 => type_ = Some(fold(self.module.text(arg))),
+                _ => {}
+            }
+        }
+        let primary = flag("primary_key");
+        if primary {
+            match definition
+                .constraints
+                .iter_mut()
+                .find(|constraint| constraint.kind == ConstraintKind::PrimaryKey)
+            {
+                Some(key) => key.columns.push(name.clone()),
+                None => definition.constraints.push(Constraint {
+                    name: Value::None,
+                    kind: ConstraintKind::PrimaryKey,
+                    columns: columns(),
+                }),
+            }
+        }
+        // `index=True, unique=True` is one unique index, and no constraint.
+        if flag("index") {
+            definition.indexes.push(DeclaredIndex {
+                name: None,
+                unique: flag("unique"),
+                elements: vec![IndexElement::Column(name.clone())],
+            });
+        } else if flag("unique") {
+            definition.constraints.push(Constraint {
+                name: Value::None,
+                kind: ConstraintKind::Unique,
+                columns: columns(),
+            });
+        }
+        let nullable = self
+            .expr(&["nullable"], None)
+            .map_or(!primary, |expr| self.scope.eval(expr).truth().unwrap_or(true));
+        definition.columns.push(Column { name, type_, nullable });
+    }
+}
+
+fn index_element(value: Value) -> IndexElement {
+    match value {
+        Value::Str(name) => IndexElement::Column(name),
+        Value::Sql(sql) => IndexElement::Expression(Some(sql)),
+        _ => IndexElement::Expression(None),
+    }
+}
+
+/// The last part of the called name: `Column` of `sa.Column(…)`.
+pub(super) fn callee(call: &ExprCall) -> Option<&str> {
+    match &*call.func {
+        Expr::Name(name) => Some(name.id.as_str()),
+        Expr::Attribute(attribute) => Some(attribute.attr.as_str()),
+        _ => None,
+    }
+}
+
+fn fold(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Read the header of `with op.batch_alter_table(…)`.
+pub(super) fn batch(call: &ExprCall, scope: &Scope, module: &Module) -> Batch {
+    let reader = Call { call, scope, module, batch: None };
+    let recreate = reader.arg(&["recreate"], Some(2));
+    let op = match &*call.func {
+        Expr::Attribute(attribute) => module.text(&*attribute.value).to_owned(),
+        _ => String::new(),
+    };
+    Batch {
+        id: call.range(),
+        table: reader.arg(&["table_name"], Some(0)),
+        schema: reader.arg(&["schema"], Some(1)),
+        op,
+        recreated: !matches!(&recreate.value, Value::None)
+            && !matches!(recreate.as_str(), Some("auto" | "never")),
+    }
+}

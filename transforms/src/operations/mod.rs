@@ -1,0 +1,261 @@
+//! The intermediate representation: what a migration does, however it is spelled.
+//!
+//! `op.create_index(…)`, `batch_op.create_index(…)` and, where it can be read, `op.execute("CREATE
+//! INDEX …")` become the same [`Operation`], which remembers where it came from.
+//!
+//! **Architecture Invariant:** a rule looks at [`OperationKind`] only; [`Origin`] is for `layout`.
+
+mod calls;
+mod sql;
+mod walk;
+
+use ruff_text_size::TextRange;
+
+use crate::python::value::{Arg, BatchId, Dialects, Value};
+
+pub use walk::{Functions, Walked};
+
+/// One thing that a migration does to the database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    pub kind: OperationKind,
+    pub origin: Origin,
+    /// Whether it may be skipped when the migration runs (an `if` that can't be decided, `try`, a
+    /// loop over values that are not known).
+    pub conditional: bool,
+    /// Whether it stands in an `autocommit_block()`.
+    pub autocommit: bool,
+    /// The databases on which it runs.
+    pub dialects: Dialects,
+}
+
+/// Where an operation stands in the source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The call.
+    pub call: TextRange,
+    /// What is called (`op.create_index`).
+    pub callee: TextRange,
+    /// The statement whose expression the call is, or the statement that contains it.
+    pub statement: TextRange,
+    /// How the author spelled the receiver.
+    pub receiver: Receiver,
+    /// Why the statement can't be moved into a block of its own, if so.
+    pub fixed_in_place: Option<&'static str>,
+    /// Part of a loop body, or of a function that is called with parameters: the same call may
+    /// stand for several operations, and names must be spelled as the author spelled them.
+    pub repeated: bool,
+}
+
+/// The object on which an operation's method is called.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Receiver {
+    /// `op`, under the author's name for it (`op`, `o`, `alembic.op`).
+    Op(String),
+    /// A bare function (`from alembic.op import create_index`).
+    Function,
+    /// `batch_op` of a `with op.batch_alter_table(…)` block.
+    Batch(Batch),
+    /// Anything else that executes SQL (`bind`, `connection`, a session).
+    Other,
+}
+
+/// A `with op.batch_alter_table(…) as batch_op:` block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    pub id: BatchId,
+    pub table: Arg,
+    pub schema: Arg,
+    /// The author's name for `op` in the header.
+    pub op: String,
+    /// `recreate="always"`: the table is copied, on PostgreSQL too.
+    pub recreated: bool,
+}
+
+/// A table, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName {
+    /// `None` is the default schema; `public` is read as that.
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl TableName {
+    #[must_use]
+    pub fn new(schema: Option<&str>, name: &str) -> Self {
+        let schema = schema.filter(|schema| *schema != "public").map(str::to_owned);
+        Self { schema, name: name.to_owned() }
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(schema) = &self.schema {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// The table argument and the schema argument of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableArg {
+    pub name: Arg,
+    pub schema: Arg,
+}
+
+impl TableArg {
+    /// The table, when both parts are known.
+    #[must_use]
+    pub fn known(&self) -> Option<TableName> {
+        let schema = match &self.schema.value {
+            Value::None => None,
+            Value::Str(schema) => Some(schema.as_str()),
+            _ => return None,
+        };
+        Some(TableName::new(schema, self.name.as_str()?))
+    }
+}
+
+/// A part of an index key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexElement {
+    Column(String),
+    /// An expression, as SQL when it is known.
+    Expression(Option<String>),
+}
+
+/// The kinds of constraints that have a name of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConstraintKind {
+    PrimaryKey,
+    Unique,
+    ForeignKey,
+    Check,
+    Exclude,
+}
+
+/// A column as `sa.Column(…)` declares it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    pub name: String,
+    /// The type as SQLAlchemy code, white space folded (`sa.String(length=50)`).
+    pub type_: Option<String>,
+    pub nullable: bool,
+}
+
+/// A constraint of a table, declared with it or added later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constraint {
+    /// As given; `Value::None` is left to PostgreSQL (or to a naming convention).
+    pub name: Value,
+    pub kind: ConstraintKind,
+    /// Empty when they are not known.
+    pub columns: Vec<String>,
+}
+
+/// An index that is declared with its table or column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeclaredIndex {
+    pub name: Option<String>,
+    pub unique: bool,
+    pub elements: Vec<IndexElement>,
+}
+
+/// What comes with a column or a table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Definition {
+    pub columns: Vec<Column>,
+    pub constraints: Vec<Constraint>,
+    pub indexes: Vec<DeclaredIndex>,
+    /// Something in it could not be read.
+    pub incomplete: bool,
+    pub partitioned: bool,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OperationKind {
+    CreateTable { table: TableArg, definition: Definition, if_not_exists: bool },
+    DropTable { table: TableArg, if_exists: bool },
+    RenameTable { table: TableArg, new_name: Arg },
+    AddColumn { table: TableArg, definition: Definition, if_not_exists: bool },
+    DropColumn { table: TableArg, column: Arg, if_exists: bool },
+    AlterColumn { table: TableArg, column: Arg, new_name: Arg, nullable: Option<bool>, type_: Option<String> },
+    CreateIndex(CreateIndex),
+    DropIndex(DropIndex),
+    AddConstraint(AddConstraint),
+    DropConstraint { table: TableArg, name: Arg, if_exists: bool },
+    /// `VALIDATE CONSTRAINT`.
+    ValidateConstraint { table: TableName, name: String },
+    /// `ADD CONSTRAINT … USING INDEX`.
+    UseIndex { table: TableName, name: String, index: String, kind: ConstraintKind },
+    RenameIndex { schema: Option<String>, old: String, new: String },
+    RenameConstraint { table: TableName, old: String, new: String },
+    /// Rows, comments, settings: nothing that the catalog keeps. The text when it is SQL.
+    Harmless { sql: Option<String> },
+    /// `COMMIT`, said to the database behind Alembic's back.
+    Commit,
+    /// Not understood.
+    Opaque { reason: String, sql: Option<String> },
+}
+
+/// `create_index`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateIndex {
+    pub name: Arg,
+    pub table: TableArg,
+    pub elements: Option<Vec<IndexElement>>,
+    pub unique: bool,
+    pub concurrently: bool,
+    pub if_not_exists: bool,
+}
+
+/// `drop_index`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DropIndex {
+    pub name: Arg,
+    pub table: TableArg,
+    pub concurrently: bool,
+    pub if_exists: bool,
+}
+
+/// A constraint that is added to a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddConstraint {
+    pub name: Arg,
+    pub table: TableArg,
+    pub kind: ConstraintKind,
+    /// The constrained columns, when they are known.
+    pub columns: Option<Vec<String>>,
+    /// The condition of a check, when it is SQL text.
+    pub condition: Option<String>,
+    /// The table that a foreign key references.
+    pub referent: Option<TableArg>,
+    pub not_valid: bool,
+    /// `Some(None)` when given but not understood.
+    pub deferrable: Option<Option<bool>>,
+    pub initially: Option<Option<String>>,
+    /// The keywords that the call gives.
+    pub keywords: Vec<String>,
+}
+
+impl OperationKind {
+    /// The table that the operation changes.
+    #[must_use]
+    pub fn table(&self) -> Option<&TableArg> {
+        match self {
+            Self::CreateTable { table, .. }
+            | Self::DropTable { table, .. }
+            | Self::RenameTable { table, .. }
+            | Self::AddColumn { table, .. }
+            | Self::DropColumn { table, .. }
+            | Self::AlterColumn { table, .. }
+            | Self::DropConstraint { table, .. } => Some(table),
+            Self::CreateIndex(index) => Some(&index.table),
+            Self::DropIndex(index) => Some(&index.table),
+            Self::AddConstraint(constraint) => Some(&constraint.table),
+            _ => None,
+        }
+    }
+}

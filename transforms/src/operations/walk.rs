@@ -1,0 +1,868 @@
+//! Follows the statements of `upgrade` and `downgrade` in the order in which they would run on
+//! PostgreSQL, and reads the operations.
+
+use std::collections::BTreeMap;
+
+use ruff_python_ast::visitor::{Visitor, walk_expr};
+use ruff_python_ast::{
+    Expr, ExprCall, Parameters, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
+};
+use ruff_text_size::{Ranged, TextRange};
+
+use super::calls::{self, Call, callee};
+use super::{Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, TableArg, sql};
+use crate::layout::helpers::Helper;
+use crate::python::Module;
+use crate::python::scope::Scope;
+use crate::python::value::{Arg, BatchId, Dialects, Value};
+
+/// A loop over more values than this is not unrolled.
+const MAX_ITERATIONS: usize = 500;
+/// Functions that call functions are followed this deep.
+const MAX_CALLS: usize = 8;
+
+/// The functions and the module-level names of a file.
+#[derive(Debug)]
+pub struct Functions<'a> {
+    module: &'a Module,
+    definitions: BTreeMap<&'a str, &'a StmtFunctionDef>,
+    scope: Scope,
+}
+
+/// What a function does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Walked {
+    /// In the order in which they run.
+    pub operations: Vec<Operation>,
+    /// A statement that always fails, so that nothing of the function is ever kept.
+    pub fails_at: Option<TextRange>,
+}
+
+impl<'a> Functions<'a> {
+    /// Read a module's imports, constants and functions.
+    #[must_use]
+    pub fn new(module: &'a Module) -> Self {
+        let mut functions = Self { module, definitions: BTreeMap::new(), scope: Scope::default() };
+        functions.collect(module.body());
+        let predicates: Vec<_> = functions
+            .definitions
+            .iter()
+            .filter_map(|(name, definition)| Some((*name, functions.result(definition)?)))
+            .collect();
+        for (name, value) in predicates {
+            functions.scope.bind(name, Value::Function(Box::new(value)));
+        }
+        functions
+    }
+
+    fn collect(&mut self, body: &'a [Stmt]) {
+        for statement in body {
+            match statement {
+                Stmt::FunctionDef(function) => {
+                    self.definitions.insert(function.name.as_str(), function);
+                }
+                Stmt::If(branch) => {
+                    self.collect(&branch.body);
+                    for clause in &branch.elif_else_clauses {
+                        self.collect(&clause.body);
+                    }
+                }
+                Stmt::Try(attempt) => {
+                    self.collect(&attempt.body);
+                    for handler in &attempt.handlers {
+                        let ruff_python_ast::ExceptHandler::ExceptHandler(handler) = handler;
+                        self.collect(&handler.body);
+                    }
+                }
+                other => assign(other, &mut self.scope),
+            }
+        }
+    }
+
+    /// The value of a function that takes nothing and only computes something:
+    /// `def is_postgres(): return op.get_bind().dialect.name == "postgresql"`.
+    fn result(&self, definition: &StmtFunctionDef) -> Option<Value> {
+        let mut scope = self.scope.clone();
+        for parameter in parameter_names(&definition.parameters) {
+            scope.bind(parameter, Value::Unknown);
+        }
+        let (last, before) = definition.body.split_last()?;
+        for statement in before {
+            match statement {
+                Stmt::Assign(_) | Stmt::AnnAssign(_) => assign(statement, &mut scope),
+                Stmt::Expr(expression) if expression.value.is_string_literal_expr() => {}
+                _ => return None,
+            }
+        }
+        let Stmt::Return(result) = last else { return None };
+        match scope.eval(result.value.as_deref()?) {
+            Value::Unknown => None,
+            value => Some(value),
+        }
+    }
+
+    /// Whether the file has the function.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a StmtFunctionDef> {
+        self.definitions.get(name).copied()
+    }
+
+    /// All functions of the file, by name.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.definitions.keys().copied()
+    }
+
+    /// The names that the module binds.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Read the operations of one function.
+    #[must_use]
+    pub fn walk(&self, name: &str) -> Walked {
+        let Some(definition) = self.definitions.get(name) else { return Walked::default() };
+        let mut walker = Walker { functions: self, walked: Walked::default(), batches: BTreeMap::new(), calls: vec![definition.range()] };
+        let mut scope = self.scope.clone();
+        // `upgrade(op, tables, tester)`: some projects hand `op` in.
+        for parameter in parameter_names(&definition.parameters) {
+            scope.bind(parameter, if parameter == "op" { Value::Op } else { Value::Unknown });
+        }
+        let mut frame = Frame {
+            scope,
+            dialects: Dialects::ALL,
+            conditional: false,
+            autocommit: false,
+            fixed_in_place: None,
+            repeated: false,
+            local: BTreeMap::new(),
+        };
+        walker.body(&definition.body, &mut frame);
+        walker.walked
+    }
+}
+
+fn parameter_names(parameters: &Parameters) -> impl Iterator<Item = &str> {
+    parameters.iter().map(|parameter| parameter.name().as_str())
+}
+
+/// Bind the names that a simple statement binds.
+fn assign(statement: &Stmt, scope: &mut Scope) {
+    match statement {
+        Stmt::Assign(assignment) => {
+            let value = scope.eval(&assignment.value);
+            for target in &assignment.targets {
+                scope.assign(target, &value);
+            }
+        }
+        Stmt::AnnAssign(assignment) => {
+            if let Some(value) = &assignment.value {
+                let value = scope.eval(value);
+                scope.assign(&assignment.target, &value);
+            }
+        }
+        Stmt::AugAssign(assignment) => scope.assign(&assignment.target, &Value::Unknown),
+        Stmt::Import(import) => {
+            for alias in &import.names {
+                let name = alias.name.as_str();
+                let (root, _) = name.split_once('.').unwrap_or((name, ""));
+                let (bound, value) = match &alias.asname {
+                    Some(asname) => (asname.as_str(), imported(name)),
+                    None => (root, imported(root)),
+                };
+                scope.bind(bound, value);
+            }
+        }
+        Stmt::ImportFrom(import) => {
+            let from = import.module.as_ref().map_or("", |module| module.as_str());
+            for alias in &import.names {
+                let name = alias.name.as_str();
+                let bound = alias.asname.as_ref().map_or(name, |asname| asname.as_str());
+                let value = match from {
+                    "alembic.op" => Value::OpFunction(name.to_owned()),
+                    _ if import.level == 0 => imported(&format!("{from}.{name}")),
+                    _ => Value::Foreign(format!("{}{from}", ".".repeat(import.level as usize))),
+                };
+                scope.bind(bound, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Packages whose functions never change a database by themselves.
+const HARMLESS_PACKAGES: &[&str] = &[
+    "sqlalchemy", "sqlalchemy_utils", "sqlmodel", "geoalchemy2", "pgvector", "alembic", "typing",
+    "typing_extensions", "__future__", "os", "sys", "re", "json", "uuid", "datetime", "time", "enum",
+    "logging", "warnings", "contextlib", "itertools", "functools", "collections", "math", "random",
+    "string", "secrets", "hashlib", "base64", "copy", "decimal", "dataclasses", "operator", "pathlib",
+    "textwrap", "calendar", "pickle", "inspect", "traceback", "tempfile", "zlib", "platform", "io",
+    "structlog", "loguru", "oslo_log", "oslo_utils", "dateutil", "pytz", "pendulum", "numpy", "yaml",
+];
+
+fn imported(name: &str) -> Value {
+    let root = name.split('.').next().unwrap_or(name);
+    match name {
+        "alembic" => Value::Alembic,
+        "alembic.op" => Value::Op,
+        "alembic.context" => Value::Context,
+        _ if HARMLESS_PACKAGES.contains(&root) => Value::Unknown,
+        _ => Value::Foreign(name.to_owned()),
+    }
+}
+
+#[derive(Clone)]
+struct Frame<'a> {
+    scope: Scope,
+    dialects: Dialects,
+    conditional: bool,
+    autocommit: bool,
+    fixed_in_place: Option<&'static str>,
+    repeated: bool,
+    local: BTreeMap<&'a str, &'a StmtFunctionDef>,
+}
+
+struct Walker<'a, 'f> {
+    functions: &'f Functions<'a>,
+    walked: Walked,
+    batches: BTreeMap<BatchKey, Batch>,
+    /// The functions that are being followed, innermost last.
+    calls: Vec<TextRange>,
+}
+
+/// `TextRange` has no order of its own.
+type BatchKey = (u32, u32);
+
+fn key(id: BatchId) -> BatchKey {
+    (id.start().to_u32(), id.end().to_u32())
+}
+
+/// Whether the statements after a block are reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continues,
+    /// `return`, `raise`.
+    Leaves,
+}
+
+impl<'a> Walker<'a, '_> {
+    fn body(&mut self, body: &'a [Stmt], frame: &mut Frame<'a>) -> Flow {
+        for statement in body {
+            if self.statement(statement, frame) == Flow::Leaves {
+                return Flow::Leaves;
+            }
+            if !frame.dialects.contains(Dialects::POSTGRESQL) {
+                return Flow::Leaves;
+            }
+        }
+        Flow::Continues
+    }
+
+    fn statement(&mut self, statement: &'a Stmt, frame: &mut Frame<'a>) -> Flow {
+        match statement {
+            Stmt::Expr(expression) => {
+                self.expression(&expression.value, statement, frame, true);
+                self.note_mutation(&expression.value, frame);
+            }
+            Stmt::If(branch) => return self.branch(branch, statement, frame),
+            Stmt::For(block) => self.for_loop(block, statement, frame),
+            Stmt::While(block) => {
+                self.expression(&block.test, statement, frame, false);
+                self.unknown_loop(&block.body, frame);
+                self.optional(&block.orelse, frame);
+            }
+            Stmt::With(block) => return self.with(block, statement, frame),
+            Stmt::Try(block) => return self.attempt(block, frame),
+            Stmt::Match(block) => {
+                self.expression(&block.subject, statement, frame, false);
+                for case in &block.cases {
+                    self.optional(&case.body, frame);
+                }
+            }
+            Stmt::FunctionDef(function) => {
+                frame.local.insert(function.name.as_str(), function);
+            }
+            Stmt::Return(value) => {
+                if let Some(value) = &value.value {
+                    self.expression(value, statement, frame, false);
+                }
+                return Flow::Leaves;
+            }
+            Stmt::Raise(_) => return Flow::Leaves,
+            Stmt::Assign(assignment) => {
+                self.expression(&assignment.value, statement, frame, false);
+                assign(statement, &mut frame.scope);
+            }
+            Stmt::AnnAssign(assignment) => {
+                if let Some(value) = &assignment.value {
+                    self.expression(value, statement, frame, false);
+                }
+                assign(statement, &mut frame.scope);
+            }
+            Stmt::AugAssign(assignment) => {
+                self.expression(&assignment.value, statement, frame, false);
+                assign(statement, &mut frame.scope);
+            }
+            other => assign(other, &mut frame.scope),
+        }
+        Flow::Continues
+    }
+
+    /// `names.append(…)`: what the list holds is no longer known.
+    fn note_mutation(&mut self, expression: &Expr, frame: &mut Frame<'a>) {
+        if let Expr::Call(call) = expression
+            && let Expr::Attribute(attribute) = &*call.func
+            && let Expr::Name(name) = &*attribute.value
+            && matches!(frame.scope.eval(&attribute.value), Value::List(_) | Value::Dict(_))
+        {
+            frame.scope.bind(&name.id, Value::Unknown);
+        }
+    }
+
+    fn branch(&mut self, branch: &'a StmtIf, statement: &'a Stmt, frame: &mut Frame<'a>) -> Flow {
+        self.expression(&branch.test, statement, frame, false);
+        let clauses = branch.elif_else_clauses.as_slice();
+        self.clauses(&branch.test, &branch.body, clauses, statement, frame)
+    }
+
+    fn clauses(
+        &mut self,
+        test: &'a Expr,
+        body: &'a [Stmt],
+        rest: &'a [ruff_python_ast::ElifElseClause],
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+    ) -> Flow {
+        let (holds, fails) = frame.scope.split(test, frame.dialects);
+        let undecided = holds.contains(Dialects::POSTGRESQL) && fails.contains(Dialects::POSTGRESQL);
+        let before = (frame.dialects, frame.conditional);
+        let mut then = frame.clone();
+        then.dialects = holds;
+        then.conditional |= undecided;
+        let then_flow = if holds.contains(Dialects::POSTGRESQL) {
+            self.body(body, &mut then)
+        } else if leaves(body) {
+            Flow::Leaves
+        } else {
+            Flow::Continues
+        };
+        let mut other = frame.clone();
+        other.dialects = fails;
+        other.conditional |= undecided;
+        let other_flow = if !fails.contains(Dialects::POSTGRESQL) {
+            // The other databases may still take this branch and stay in the function.
+            Flow::Continues
+        } else {
+            match rest.split_first() {
+                None => Flow::Continues,
+                Some((clause, rest)) => match &clause.test {
+                    Some(test) => {
+                        self.expression(test, statement, &mut other, false);
+                        self.clauses(test, &clause.body, rest, statement, &mut other)
+                    }
+                    None => self.body(&clause.body, &mut other),
+                },
+            }
+        };
+        let on_postgresql = |dialects: Dialects| dialects.contains(Dialects::POSTGRESQL);
+        (frame.dialects, frame.conditional) = before;
+        match (then_flow, other_flow) {
+            (Flow::Leaves, Flow::Leaves) if on_postgresql(holds) || on_postgresql(fails) => {
+                return Flow::Leaves;
+            }
+            (Flow::Leaves, _) => {
+                frame.dialects = fails;
+                frame.conditional |= undecided;
+                frame.scope = other.scope;
+                if !on_postgresql(fails) {
+                    return Flow::Leaves;
+                }
+            }
+            (_, Flow::Leaves) => {
+                frame.dialects = holds;
+                frame.conditional |= undecided;
+                frame.scope = then.scope;
+            }
+            _ if undecided => {
+                frame.scope = then.scope;
+                frame.scope.merge(&other.scope);
+            }
+            _ => frame.scope = if on_postgresql(holds) { then.scope } else { other.scope },
+        }
+        Flow::Continues
+    }
+
+    fn for_loop(&mut self, block: &'a StmtFor, statement: &'a Stmt, frame: &mut Frame<'a>) {
+        self.expression(&block.iter, statement, frame, false);
+        let repeated = std::mem::replace(&mut frame.repeated, true);
+        match frame.scope.eval(&block.iter) {
+            Value::List(values) if values.len() <= MAX_ITERATIONS => {
+                for value in &values {
+                    frame.scope.assign(&block.target, value);
+                    let conditional = frame.conditional;
+                    frame.conditional |= has_jump(&block.body);
+                    let flow = self.body(&block.body, frame);
+                    frame.conditional = conditional;
+                    if flow == Flow::Leaves {
+                        break;
+                    }
+                }
+            }
+            _ => {
+                frame.scope.assign(&block.target, &Value::Unknown);
+                self.unknown_loop(&block.body, frame);
+            }
+        }
+        frame.repeated = repeated;
+        self.optional(&block.orelse, frame);
+    }
+
+    /// A body that runs any number of times.
+    fn unknown_loop(&mut self, body: &'a [Stmt], frame: &mut Frame<'a>) {
+        let mut inner = frame.clone();
+        forget_assigned(body, &mut inner.scope);
+        inner.repeated = true;
+        inner.conditional = true;
+        self.body(body, &mut inner);
+        frame.scope.merge(&inner.scope);
+    }
+
+    /// A body that may run.
+    fn optional(&mut self, body: &'a [Stmt], frame: &mut Frame<'a>) {
+        let mut inner = frame.clone();
+        inner.conditional = true;
+        self.body(body, &mut inner);
+        frame.scope.merge(&inner.scope);
+    }
+
+    fn attempt(&mut self, block: &'a StmtTry, frame: &mut Frame<'a>) -> Flow {
+        let mut inner = frame.clone();
+        inner.conditional |= !block.handlers.is_empty();
+        let mut flow = self.body(&block.body, &mut inner);
+        if flow == Flow::Continues {
+            flow = self.body(&block.orelse, &mut inner);
+        }
+        let before = frame.scope.clone();
+        frame.scope = inner.scope;
+        for handler in &block.handlers {
+            let ruff_python_ast::ExceptHandler::ExceptHandler(handler) = handler;
+            let mut caught = Frame { scope: before.clone(), conditional: true, ..frame.clone() };
+            if let Some(name) = &handler.name {
+                caught.scope.bind(name.as_str(), Value::Unknown);
+            }
+            if self.body(&handler.body, &mut caught) == Flow::Continues {
+                frame.scope.merge(&caught.scope);
+                flow = Flow::Continues;
+            }
+        }
+        if self.body(&block.finalbody, frame) == Flow::Leaves { Flow::Leaves } else { flow }
+    }
+
+    fn with(&mut self, block: &'a StmtWith, statement: &'a Stmt, frame: &mut Frame<'a>) -> Flow {
+        let saved = (frame.autocommit, frame.fixed_in_place);
+        for item in &block.items {
+            let kind = self.context_manager(&item.context_expr, frame);
+            let bound = match kind {
+                ContextManager::Batch(batch) => {
+                    let id = batch.id;
+                    self.batches.insert(key(id), batch);
+                    if block.items.len() > 1 {
+                        frame.fixed_in_place = Some("it stands in a `with` that opens several things at once");
+                    }
+                    Value::Batch(id)
+                }
+                ContextManager::Autocommit => {
+                    frame.autocommit = true;
+                    Value::Unknown
+                }
+                ContextManager::Harmless(value) => value,
+                ContextManager::Transaction(value) => {
+                    self.expression(&item.context_expr, statement, frame, false);
+                    frame.fixed_in_place =
+                        Some("it stands in a `with` block that may hold a transaction open");
+                    value
+                }
+            };
+            if let Some(target) = &item.optional_vars {
+                frame.scope.assign(target, &bound);
+            }
+        }
+        let flow = self.body(&block.body, frame);
+        (frame.autocommit, frame.fixed_in_place) = saved;
+        flow
+    }
+
+    fn context_manager(&self, expression: &'a Expr, frame: &Frame<'a>) -> ContextManager {
+        if let Expr::Call(call) = expression {
+            let name = callee(call);
+            if self.receiver(call, frame).is_some() && name == Some("batch_alter_table") {
+                return ContextManager::Batch(calls::batch(call, &frame.scope, self.functions.module));
+            }
+            match name {
+                Some("autocommit_block") => return ContextManager::Autocommit,
+                Some("suppress" | "catch_warnings" | "nullcontext" | "open" | "redirect_stdout") => {
+                    return ContextManager::Harmless(Value::Unknown);
+                }
+                _ => {}
+            }
+        }
+        match frame.scope.eval(expression) {
+            bind @ Value::Bind => ContextManager::Transaction(bind),
+            _ => ContextManager::Transaction(Value::Unknown),
+        }
+    }
+
+    /// On what an operation's method is called: `None` when the call is no operation.
+    fn receiver(&self, call: &ExprCall, frame: &Frame<'a>) -> Option<Receiver> {
+        match &*call.func {
+            Expr::Attribute(attribute) => match frame.scope.eval(&attribute.value) {
+                Value::Op => {
+                    Some(Receiver::Op(self.functions.module.text(&*attribute.value).to_owned()))
+                }
+                Value::Batch(id) => self.batches.get(&key(id)).cloned().map(Receiver::Batch),
+                _ => None,
+            },
+            Expr::Name(name) => match frame.scope.get(&name.id) {
+                Some(Value::OpFunction(_)) => Some(Receiver::Function),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Read every call of an expression, outermost first.
+    fn expression(&mut self, expression: &'a Expr, statement: &'a Stmt, frame: &mut Frame<'a>, alone: bool) {
+        match expression {
+            Expr::Call(call) => {
+                if !self.call(call, statement, frame, alone) {
+                    self.inner_calls(expression, statement, frame);
+                }
+            }
+            Expr::StringLiteral(_) | Expr::Name(_) | Expr::NoneLiteral(_) => {}
+            _ => self.inner_calls(expression, statement, frame),
+        }
+    }
+
+    fn inner_calls(&mut self, expression: &'a Expr, statement: &'a Stmt, frame: &mut Frame<'a>) {
+        let mut found = Calls { outermost: expression.range(), calls: Vec::new(), repeated: false };
+        walk_expr(&mut found, expression);
+        let repeated = frame.repeated;
+        frame.repeated |= found.repeated;
+        for call in found.calls {
+            if !self.call(call, statement, frame, false) {
+                self.inner_calls_of(call, statement, frame);
+            }
+        }
+        frame.repeated = repeated;
+    }
+
+    fn inner_calls_of(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) {
+        let mut found = Calls { outermost: call.range(), calls: Vec::new(), repeated: false };
+        ruff_python_ast::visitor::walk_arguments(&mut found, &call.arguments);
+        found.visit_expr(&call.func);
+        for inner in found.calls {
+            if !self.call(inner, statement, frame, false) {
+                self.inner_calls_of(inner, statement, frame);
+            }
+        }
+    }
+
+    /// Read one call; `false` when it is no operation, so that its arguments may hold some.
+    fn call(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>, alone: bool) -> bool {
+        let receiver = self.receiver(call, frame);
+        let method = match (&receiver, &*call.func) {
+            (Some(Receiver::Function), Expr::Name(name)) => match frame.scope.get(&name.id) {
+                Some(Value::OpFunction(function)) => function.clone(),
+                _ => return false,
+            },
+            (_, Expr::Attribute(attribute)) => attribute.attr.to_string(),
+            (_, Expr::Name(name)) => {
+                let definition = frame.local.get(name.id.as_str()).or_else(|| {
+                    self.functions.definitions.get(name.id.as_str())
+                });
+                if let Some(definition) = definition.copied() {
+                    self.inline(definition, call, statement, frame);
+                    return true;
+                }
+                return self.foreign(&name.id, call, statement, frame, alone);
+            }
+            _ => return false,
+        };
+        match receiver {
+            Some(_) if matches!(method.as_str(), "f" | "get_bind" | "get_context" | "batch_alter_table") => false,
+            Some(receiver) if method == "execute" => {
+                self.execute(call, receiver, statement, frame, alone);
+                true
+            }
+            Some(receiver) => {
+                let batch = match &receiver {
+                    Receiver::Batch(batch) => Some(batch),
+                    _ => None,
+                };
+                let reader =
+                    Call { call, scope: &frame.scope, module: self.functions.module, batch };
+                let Some(kind) = reader.read(&method) else { return false };
+                if fails_always(&kind) && !frame.conditional && self.walked.fails_at.is_none() {
+                    self.walked.fails_at = Some(call.range());
+                }
+                self.push(kind, call, receiver, statement, frame, alone);
+                true
+            }
+            None => match method.as_str() {
+                "execute" | "exec_driver_sql" | "scalar" | "scalars" => {
+                    self.execute(call, Receiver::Other, statement, frame, alone);
+                    true
+                }
+                "commit" if self.is_bind(call, frame) => {
+                    self.push(OperationKind::Commit, call, Receiver::Other, statement, frame, alone);
+                    true
+                }
+                _ => match &*call.func {
+                    Expr::Attribute(attribute) => match &*attribute.value {
+                        Expr::Name(name) => self.foreign(&name.id, call, statement, frame, alone),
+                        _ => false,
+                    },
+                    _ => false,
+                },
+            },
+        }
+    }
+
+    fn is_bind(&self, call: &ExprCall, frame: &Frame<'a>) -> bool {
+        match &*call.func {
+            Expr::Attribute(attribute) => frame.scope.eval(&attribute.value) == Value::Bind,
+            _ => false,
+        }
+    }
+
+    /// A statement that calls something of another module, which may do anything.
+    fn foreign(
+        &mut self,
+        name: &str,
+        call: &'a ExprCall,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+        alone: bool,
+    ) -> bool {
+        let Some(Value::Foreign(module)) = frame.scope.get(name) else { return false };
+        if !alone {
+            return false;
+        }
+        let reason = format!("`{name}` comes from `{module}`");
+        self.push(OperationKind::Opaque { reason, sql: None }, call, Receiver::Other, statement, frame, alone);
+        true
+    }
+
+    /// `op.execute(…)` and the like.
+    fn execute(
+        &mut self,
+        call: &'a ExprCall,
+        receiver: Receiver,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+        alone: bool,
+    ) {
+        let argument = call
+            .arguments
+            .find_argument_value("sqltext", 0)
+            .or_else(|| call.arguments.find_argument_value("statement", 0));
+        let kinds = match argument {
+            None => vec![OperationKind::Harmless { sql: None }],
+            Some(argument) => match frame.scope.eval(argument) {
+                Value::Str(sql) | Value::Sql(sql) => sql::read(&sql),
+                _ if built_at_run_time(argument) => vec![OperationKind::Opaque {
+                    reason: "SQL built at run time".to_owned(),
+                    sql: None,
+                }],
+                _ => vec![OperationKind::Harmless { sql: None }],
+            },
+        };
+        let fixed_in_place = frame.fixed_in_place.replace("SQL text is not rewritten yet");
+        for kind in kinds {
+            self.push(kind, call, receiver.clone(), statement, frame, alone);
+        }
+        frame.fixed_in_place = fixed_in_place;
+    }
+
+    fn inline(
+        &mut self,
+        definition: &'a StmtFunctionDef,
+        call: &'a ExprCall,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+    ) {
+        if self.calls.len() >= MAX_CALLS || self.calls.contains(&definition.range()) {
+            return;
+        }
+        if let Some(helper) = Helper::of(definition) {
+            self.helper(helper, call, statement, frame);
+            return;
+        }
+        let mut inner = frame.clone();
+        inner.scope = if frame.local.contains_key(definition.name.as_str()) {
+            frame.scope.clone()
+        } else {
+            self.functions.scope.clone()
+        };
+        let parameters = &definition.parameters;
+        for (position, parameter) in parameters.iter_non_variadic_params().enumerate() {
+            let name = parameter.parameter.name.as_str();
+            let value = call
+                .arguments
+                .find_argument_value(name, position)
+                .or(parameter.default.as_deref())
+                .map_or(Value::Unknown, |value| frame.scope.eval(value));
+            inner.scope.bind(name, value);
+        }
+        for rest in parameters.vararg.iter().chain(&parameters.kwarg) {
+            inner.scope.bind(rest.name.as_str(), Value::Unknown);
+        }
+        inner.repeated = true;
+        self.calls.push(definition.range());
+        self.body(&definition.body, &mut inner);
+        self.calls.pop();
+    }
+
+    /// A call of a function that an earlier rewrite put into the file.
+    fn helper(&mut self, helper: Helper, call: &'a ExprCall, statement: &'a Stmt, frame: &Frame<'a>) {
+        let argument = |name, position| {
+            call.arguments.find_argument_value(name, position).map_or_else(Arg::absent, |expr| frame.scope.arg(expr))
+        };
+        let name = argument("constraint_name", 0);
+        let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
+        let kind = match (helper, table.known(), name.as_str()) {
+            (Helper::DropConstraint, ..) => OperationKind::DropConstraint { table, name, if_exists: true },
+            (Helper::AddUniqueUsingIndex, Some(table), Some(name)) => OperationKind::UseIndex {
+                table,
+                name: name.to_owned(),
+                index: name.to_owned(),
+                kind: ConstraintKind::Unique,
+            },
+            _ => OperationKind::Harmless { sql: None },
+        };
+        self.push(kind, call, Receiver::Other, statement, frame, true);
+    }
+
+    fn push(
+        &mut self,
+        kind: OperationKind,
+        call: &ExprCall,
+        receiver: Receiver,
+        statement: &Stmt,
+        frame: &Frame<'a>,
+        alone: bool,
+    ) {
+        let unpacked = call.arguments.args.iter().any(Expr::is_starred_expr)
+            || call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
+        let fixed_in_place = frame
+            .fixed_in_place
+            .or_else(|| (!alone).then_some("it is not a statement of its own"))
+            .or_else(|| unpacked.then_some("its arguments are unpacked with `*` or `**`"));
+        self.walked.operations.push(Operation {
+            kind,
+            origin: Origin {
+                call: call.range(),
+                callee: call.func.range(),
+                statement: statement.range(),
+                receiver,
+                fixed_in_place,
+                repeated: frame.repeated,
+            },
+            conditional: frame.conditional,
+            autocommit: frame.autocommit,
+            dialects: frame.dialects,
+        });
+    }
+}
+
+enum ContextManager {
+    Batch(Batch),
+    Autocommit,
+    Harmless(Value),
+    Transaction(Value),
+}
+
+/// Collects the outermost calls below an expression.
+struct Calls<'a> {
+    outermost: TextRange,
+    calls: Vec<&'a ExprCall>,
+    repeated: bool,
+}
+
+impl<'a> Visitor<'a> for Calls<'a> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::Call(call) if call.range() != self.outermost => self.calls.push(call),
+            Expr::Lambda(_) => {}
+            Expr::ListComp(_) | Expr::SetComp(_) | Expr::DictComp(_) | Expr::Generator(_) => {
+                self.repeated = true;
+                walk_expr(self, expr);
+            }
+            _ => walk_expr(self, expr),
+        }
+    }
+}
+
+/// `op.drop_constraint(None, …)`: SQLAlchemy can't compile it. Autogenerate writes it into every
+/// downgrade of an unnamed constraint.
+fn fails_always(kind: &OperationKind) -> bool {
+    matches!(kind, OperationKind::DropConstraint { name, .. } if name.value == Value::None)
+}
+
+/// Text that is put together, as opposed to an SQLAlchemy statement object.
+fn built_at_run_time(argument: &Expr) -> bool {
+    match argument {
+        Expr::FString(_) | Expr::BinOp(_) | Expr::Name(_) | Expr::Subscript(_) | Expr::Attribute(_) => true,
+        Expr::Call(call) => match callee(call) {
+            Some("text") => true,
+            Some("format" | "join" | "dedent" | "read" | "read_text" | "strip" | "replace") => true,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether a body always ends in `return` or `raise`.
+fn leaves(body: &[Stmt]) -> bool {
+    matches!(body.last(), Some(Stmt::Return(_) | Stmt::Raise(_)))
+}
+
+fn has_jump(body: &[Stmt]) -> bool {
+    body.iter().any(|statement| match statement {
+        Stmt::Break(_) | Stmt::Continue(_) => true,
+        Stmt::If(branch) => {
+            has_jump(&branch.body)
+                || branch.elif_else_clauses.iter().any(|clause| has_jump(&clause.body))
+        }
+        _ => false,
+    })
+}
+
+/// The names that a body binds anywhere become unknown.
+fn forget_assigned(body: &[Stmt], scope: &mut Scope) {
+    for statement in body {
+        match statement {
+            Stmt::Assign(assignment) => {
+                for target in &assignment.targets {
+                    scope.assign(target, &Value::Unknown);
+                }
+            }
+            Stmt::AugAssign(assignment) => scope.assign(&assignment.target, &Value::Unknown),
+            Stmt::AnnAssign(assignment) => scope.assign(&assignment.target, &Value::Unknown),
+            Stmt::For(block) => {
+                scope.assign(&block.target, &Value::Unknown);
+                forget_assigned(&block.body, scope);
+            }
+            Stmt::While(block) => forget_assigned(&block.body, scope),
+            Stmt::With(block) => forget_assigned(&block.body, scope),
+            Stmt::If(branch) => {
+                forget_assigned(&branch.body, scope);
+                for clause in &branch.elif_else_clauses {
+                    forget_assigned(&clause.body, scope);
+                }
+            }
+            Stmt::Try(block) => forget_assigned(&block.body, scope),
+            _ => {}
+        }
+    }
+}

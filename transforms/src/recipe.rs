@@ -1,0 +1,127 @@
+//! What a rule answers: the steps that reach the same schema with weaker locks.
+//!
+//! **Architecture Invariant:** nothing here is text of a program. `layout` prints it.
+
+use crate::operations::TableArg;
+use crate::python::value::Arg;
+
+/// A table lock. Source: PostgreSQL manual, "Explicit Locking", table 13.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    RowShare,
+    ShareUpdateExclusive,
+    Share,
+    ShareRowExclusive,
+    AccessExclusive,
+}
+
+impl std::fmt::Display for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::RowShare => "ROW SHARE",
+            Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
+            Self::Share => "SHARE",
+            Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
+            Self::AccessExclusive => "ACCESS EXCLUSIVE",
+        })
+    }
+}
+
+/// How long a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cost {
+    /// Only the catalogs change.
+    Instant,
+    /// Every row is read.
+    Scan,
+    /// An index is built.
+    Build,
+    /// Every row is written.
+    Rewrite,
+}
+
+impl Cost {
+    /// The end of "ACCESS EXCLUSIVE on t …".
+    #[must_use]
+    pub fn duration(self) -> &'static str {
+        match self {
+            Self::Instant => "for a moment",
+            Self::Scan => "while every row is checked",
+            Self::Build => "while the index is built",
+            Self::Rewrite => "while the table is rewritten",
+        }
+    }
+}
+
+/// The steps that take the place of one operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    pub steps: Vec<Step>,
+}
+
+/// One step; each runs in a transaction of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub action: Action,
+    pub lock: Lock,
+    pub cost: Cost,
+    /// Only needed when the migration runs again after an interruption.
+    pub for_rerun: bool,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// The author's call, with these changes.
+    Original(Change),
+    /// Drop the INVALID index that an interrupted concurrent build leaves.
+    DropInvalidIndex { index: Name, schema: Arg },
+    /// `DROP INDEX CONCURRENTLY IF EXISTS`.
+    DropIndex { index: Name, schema: Arg },
+    /// `ALTER TABLE … DROP CONSTRAINT IF EXISTS`.
+    DropConstraint { table: TableArg, name: Name },
+    /// `ALTER TABLE … VALIDATE CONSTRAINT`.
+    ValidateConstraint { table: TableArg, name: Name },
+    /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is ` DEFERRABLE …` or empty.
+    UniqueUsingIndex { table: TableArg, name: Name, attributes: String },
+}
+
+/// A name in a recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Name {
+    /// As the author gave it.
+    Given(Arg),
+    /// The author gave none, and PostgreSQL would choose this.
+    Chosen(String),
+}
+
+impl Name {
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Self::Given(arg) => arg.as_str(),
+            Self::Chosen(name) => Some(name),
+        }
+    }
+}
+
+/// Changes to a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    /// Another method, which takes the same positional arguments.
+    pub method: Option<&'static str>,
+    /// Keywords to set, with their values as Python.
+    pub set: Vec<(&'static str, &'static str)>,
+    /// Keywords to leave out.
+    pub remove: Vec<&'static str>,
+    /// The name for an unnamed constraint.
+    pub name: Option<String>,
+}
+
+impl Recipe {
+    /// The longest-held strong lock: what the finding shows as "after".
+    #[must_use]
+    pub fn worst(&self) -> Option<&Step> {
+        self.steps.iter().filter(|step| !step.for_rerun).max_by_key(|step| (step.cost, step.lock))
+    }
+}

@@ -1,0 +1,145 @@
+//! What a rule may ask.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::Catalog;
+use crate::naming::MAX_BYTES;
+use crate::operations::{ConstraintKind, Operation, OperationKind, TableArg, TableName};
+use crate::python::value::{Arg, Value};
+use crate::recipe::Name;
+use crate::settings::{Naming, Settings, Target};
+
+/// Everything that is known just before an operation.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The database as it is then.
+    pub catalog: &'a Catalog,
+    /// The tables that this run of the function created: nobody uses them yet.
+    pub new_tables: &'a BTreeSet<TableName>,
+    /// The operations of the same function that follow.
+    pub later: &'a [Operation],
+    pub settings: &'a Settings,
+}
+
+impl Context<'_> {
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.settings.target
+    }
+
+    /// Whether locking the table hurts nobody: it is new, short, or about to be dropped anyway.
+    #[must_use]
+    pub fn may_lock(&self, table: &TableName) -> bool {
+        self.new_tables.contains(table)
+            || self.settings.small_tables.contains(&table.name)
+            || self.settings.small_tables.contains(&table.to_string())
+            || self.is_dropped_later(table)
+    }
+
+    fn is_dropped_later(&self, table: &TableName) -> bool {
+        self.later.iter().any(|operation| {
+            matches!(&operation.kind, OperationKind::DropTable { table: dropped, .. }
+                if dropped.known().as_ref() == Some(table))
+        })
+    }
+
+    /// What must hold for any fix that commits in the middle of a migration.
+    ///
+    /// # Errors
+    /// Why it can't be done here.
+    pub fn can_leave_transaction(&self, operation: &Operation) -> Result<(), String> {
+        if let Some(reason) = operation.origin.fixed_in_place {
+            return Err(reason.to_owned());
+        }
+        if !self.target().autocommit_block() {
+            return Err("Alembic has `autocommit_block()` since 1.2.0".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The table of an operation, when both its name and its schema are known.
+    ///
+    /// # Errors
+    /// That they are not.
+    pub fn table(&self, table: &TableArg) -> Result<TableName, String> {
+        let name = table
+            .known()
+            .ok_or_else(|| "the table's name is not known before the migration runs".to_owned())?;
+        plain(&name.name)?;
+        name.schema.as_deref().map_or(Ok(()), plain)?;
+        Ok(name)
+    }
+
+    /// A name that the author gave.
+    ///
+    /// # Errors
+    /// That it is not known, or can't be written as SQL in every way in which Alembic runs.
+    pub fn given_name(&self, name: &Arg) -> Result<Name, String> {
+        match &name.value {
+            Value::Str(text) => {
+                plain(text)?;
+                Ok(Name::Given(name.clone()))
+            }
+            _ => Err("its name is not known before the migration runs".to_owned()),
+        }
+    }
+
+    /// The name of a constraint: as given, or as PostgreSQL would choose it.
+    ///
+    /// # Errors
+    /// That neither is known.
+    pub fn constraint_name(
+        &self,
+        name: &Arg,
+        table: &TableName,
+        kind: ConstraintKind,
+        columns: Option<&[String]>,
+    ) -> Result<Name, String> {
+        let convention = match &self.settings.naming {
+            Naming::Postgres => None,
+            Naming::Convention(place) => Some(place),
+        };
+        if name.value != Value::None {
+            return match convention {
+                // A convention renames plain check constraints: `pos` becomes `ck_child_pos`.
+                Some(place) if kind == ConstraintKind::Check && !name.exact => {
+                    Err(format!("the naming convention ({place}) may change its name"))
+                }
+                _ => self.given_name(name),
+            };
+        }
+        if let Some(place) = convention {
+            return Err(format!("it has no name, and the naming convention ({place}) gives it one"));
+        }
+        let columns = columns
+            .ok_or_else(|| "it has no name, and its columns are not known before the migration runs".to_owned())?;
+        match self.catalog.table(table) {
+            Some(known) if known.complete => {}
+            _ => {
+                return Err(format!(
+                    "it has no name, and the constraints that `{table}` already has are not all known"
+                ));
+            }
+        }
+        let chosen = self.catalog.automatic_name(table, kind, columns);
+        plain(&chosen)?;
+        Ok(Name::Chosen(chosen))
+    }
+
+    /// `CREATE INDEX CONCURRENTLY` and `NOT VALID` are refused on partitioned tables.
+    #[must_use]
+    pub fn is_partitioned(&self, table: &TableName) -> bool {
+        self.catalog.table(table).is_some_and(|table| table.partitioned)
+    }
+}
+
+/// A name that means the same in an f-string, in `sa.text()` and in a driver's parameter style.
+fn plain(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > MAX_BYTES {
+        return Err(format!("the name `{name}` is not 1 to {MAX_BYTES} bytes long"));
+    }
+    if name.contains(|c: char| matches!(c, '%' | ':' | '\\' | '\'' | '"' | '{' | '}' | '$') || c.is_control()) {
+        return Err(format!("the name `{name}` has a character that can't be written safely"));
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Create and drop indexes `CONCURRENTLY`, outside of a transaction.
+//!
+//! ## Why is this unsafe?
+//! `CREATE INDEX` takes a SHARE lock: nobody can insert, update or delete until the index is built,
+//! which takes minutes to hours on a large table. `DROP INDEX` takes ACCESS EXCLUSIVE on the table,
+//! so that it waits for every running query, and everybody else waits behind it. The concurrent
+//! forms take SHARE UPDATE EXCLUSIVE, which stops nobody, but they cannot run inside a transaction:
+//! Alembic's `autocommit_block()` commits what came before and runs them on their own. An
+//! interrupted build leaves an INVALID index, which `if_not_exists` would keep, so it is dropped
+//! first.
+//!
+//! An index that is already `postgresql_concurrently=True` but stands outside of such a block fails
+//! when it runs. `op.execute("COMMIT")` in front of it only helps with some drivers; the block
+//! takes its place.
+//!
+//! Not reported: tables that the same migration creates or drops.
+//!
+//! ## Unsafe
+//! ```python
+//! """Find orders by customer."""
+//! from alembic import op
+//!
+//! revision = "3f2a9c1d04be"
+//! down_revision = "9f2c1d04be77"
+//!
+//!
+//! def upgrade():
+//!     op.create_index("ix_orders_customer_id", "orders", ["customer_id"])
+//!
+//!
+//! def downgrade():
+//!     op.drop_index("ix_orders_customer_id", table_name="orders")
+//! ```
+//!
+//! ## Safe
+//! ```python
+//! """Find orders by customer."""
+//! from alembic import op
+//!
+//! revision = "3f2a9c1d04be"
+//! down_revision = "9f2c1d04be77"
+//!
+//!
+//! def upgrade():
+//!     with op.get_context().autocommit_block():
+//!         _drop_invalid_index("ix_orders_customer_id")
+//!         op.create_index("ix_orders_customer_id", "orders", ["customer_id"], postgresql_concurrently=True, if_not_exists=True)
+//!
+//!
+//! def downgrade():
+//!     with op.get_context().autocommit_block():
+//!         op.drop_index("ix_orders_customer_id", table_name="orders", postgresql_concurrently=True, if_exists=True)
+//!
+//!
+//! def _drop_invalid_index(index_name, schema=None):
+//!     """Drop the INVALID index that an interrupted concurrent build leaves behind."""
+//!     quote = op.get_context().dialect.identifier_preparer.quote
+//!     prefix = f"{quote(schema)}." if schema else ""
+//!     invalid = quote(f"{index_name[:55]}_invalid")
+//!     op.execute(
+//!         f"""
+//!         DO $$
+//!         BEGIN
+//!             IF EXISTS (
+//!                 SELECT FROM pg_index
+//!                 WHERE indexrelid = to_regclass('{prefix}{quote(index_name)}') AND NOT indisvalid
+//!             ) THEN
+//!                 ALTER INDEX {prefix}{quote(index_name)} RENAME TO {invalid};
+//!             END IF;
+//!         END
+//!         $$
+//!         """
+//!     )
+//!     op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {prefix}{invalid}")
+//! ```
+
+use super::{Context, Violation};
+use crate::catalog::Presence;
+use crate::operations::{CreateIndex, DropIndex, Operation, OperationKind, TableName};
+use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
+use crate::settings::Rerun;
+
+const CONCURRENTLY: (&str, &str) = ("postgresql_concurrently", "True");
+
+pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
+    match &operation.kind {
+        OperationKind::CreateIndex(create) => check_create(operation, create, context),
+        OperationKind::DropIndex(drop) => check_drop(operation, drop, context),
+        _ => None,
+    }
+}
+
+fn check_create(operation: &Operation, create: &CreateIndex, context: &Context) -> Option<Violation> {
+    let name = display(create.name.as_str());
+    let table = create.table.known();
+    if create.concurrently {
+        return (!operation.autocommit).then(|| Violation {
+            message: format!("Creating index {name} concurrently fails inside of a transaction"),
+            lock: "CREATE INDEX CONCURRENTLY cannot run inside a transaction block".to_owned(),
+            fix: fix_create(operation, create, context),
+        });
+    }
+    if table.as_ref().is_some_and(|table| context.may_lock(table)) {
+        return None;
+    }
+    let table = display(table.map(|table| table.to_string()).as_deref());
+    Some(Violation {
+        message: format!("Creating index {name} blocks writes to {table} until it is built"),
+        lock: format!("{} on {table} {}", Lock::Share, Cost::Build.duration()),
+        fix: fix_create(operation, create, context),
+    })
+}
+
+fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) -> Result<Recipe, String> {
+    context.can_leave_transaction(operation)?;
+    let table = context.table(&create.table)?;
+    let name = context.given_name(&create.name)?;
+    if context.is_partitioned(&table) {
+        return Err(format!("`{table}` is partitioned: build the index on each partition, then attach it"));
+    }
+    let schema = &create.table.schema;
+    if !create.if_not_exists
+        && let (Some(name), schema) = (name.value(), table.schema.as_deref())
+        && context.catalog.index_presence(None, schema, name) == Presence::Yes
+    {
+        return Err(format!("an index `{name}` exists already, so that this fails as it is"));
+    }
+    Ok(Recipe { steps: concurrent_build(name, schema, Change::default(), create.if_not_exists, context) })
+}
+
+/// The steps that build an index with the author's call, changed by `change`.
+pub(super) fn concurrent_build(
+    name: Name,
+    schema: &crate::python::value::Arg,
+    mut change: Change,
+    keeps_existing: bool,
+    context: &Context,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    change.set.push(CONCURRENTLY);
+    if context.settings.rerun == Rerun::Repair {
+        let schema = schema.clone();
+        let action = if context.target().index_if_exists() {
+            if !keeps_existing {
+                change.set.push(("if_not_exists", "True"));
+            }
+            Action::DropInvalidIndex { index: name, schema }
+        } else {
+            // This Alembic has no `if_not_exists`: build it again from the start.
+            Action::DropIndex { index: name, schema }
+        };
+        steps.push(Step { action, lock: Lock::ShareUpdateExclusive, cost: Cost::Instant, for_rerun: true });
+    }
+    steps.push(Step {
+        action: Action::Original(change),
+        lock: Lock::ShareUpdateExclusive,
+        cost: Cost::Build,
+        for_rerun: false,
+    });
+    steps
+}
+
+fn check_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Option<Violation> {
+    let name = display(drop.name.as_str());
+    let table = table_of(drop, context);
+    if drop.concurrently {
+        return (!operation.autocommit).then(|| Violation {
+            message: format!("Dropping index {name} concurrently fails inside of a transaction"),
+            lock: "DROP INDEX CONCURRENTLY cannot run inside a transaction block".to_owned(),
+            fix: fix_drop(operation, drop, context),
+        });
+    }
+    if table.as_ref().is_some_and(|table| context.may_lock(table)) {
+        return None;
+    }
+    let table = display(table.map(|table| table.to_string()).as_deref());
+    Some(Violation {
+        message: format!("Dropping index {name} blocks reads and writes of {table}"),
+        lock: format!("{} on {table} {}", Lock::AccessExclusive, Cost::Instant.duration()),
+        fix: fix_drop(operation, drop, context),
+    })
+}
+
+/// The table that the call names, else the one that the catalog has for the index.
+fn table_of(drop: &DropIndex, context: &Context) -> Option<TableName> {
+    drop.table.known().or_else(|| {
+        let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
+        context.catalog.index(schema, drop.name.as_str()?).map(|index| index.table.clone())
+    })
+}
+
+fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Result<Recipe, String> {
+    context.can_leave_transaction(operation)?;
+    let name = context.given_name(&drop.name)?;
+    let table = table_of(drop, context);
+    if table.as_ref().is_some_and(|table| context.is_partitioned(table)) {
+        return Err("an index of a partitioned table can't be dropped concurrently".to_owned());
+    }
+    let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
+    let text = drop.name.as_str().unwrap_or_default();
+    if !drop.if_exists && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
+        return Err(format!("no index `{text}` exists here, so that this fails as it is"));
+    }
+    if context.catalog.index(schema, text).is_some_and(|index| index.of_constraint) {
+        return Err(format!("a constraint needs index `{text}`, so that this fails as it is"));
+    }
+    let mut change = Change { set: vec![CONCURRENTLY], ..Change::default() };
+    let repair = context.settings.rerun == Rerun::Repair && !drop.if_exists;
+    let action = if !repair {
+        Action::Original(change)
+    } else if context.target().index_if_exists() {
+        change.set.push(("if_exists", "True"));
+        Action::Original(change)
+    } else {
+        Action::DropIndex { index: name, schema: drop.table.schema.clone() }
+    };
+    Ok(Recipe {
+        steps: vec![Step { action, lock: Lock::ShareUpdateExclusive, cost: Cost::Instant, for_rerun: false }],
+    })
+}
+
+pub(super) fn display(name: Option<&str>) -> String {
+    name.map_or_else(|| "(name not known)".to_owned(), |name| format!("`{name}`"))
+}

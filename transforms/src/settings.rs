@@ -1,0 +1,103 @@
+//! What the rules and the layout have to know about the project.
+
+/// A version, as far as it matters here.
+pub type Version = (u32, u32, u32);
+
+/// The versions that the written code must suit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// PostgreSQL's major version.
+    pub postgres: u32,
+    /// `None` when it can't be found out; then only what every version understands is written.
+    pub alembic: Option<Version>,
+    pub sqlalchemy: Option<Version>,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self { postgres: 14, alembic: None, sqlalchemy: None }
+    }
+}
+
+/// How a rewritten migration behaves when it runs again after it was interrupted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rerun {
+    /// It completes.
+    #[default]
+    Repair,
+    /// It stops with PostgreSQL's own error.
+    Plain,
+}
+
+/// Who names the constraints that have no name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// PostgreSQL.
+    #[default]
+    Postgres,
+    /// A naming convention (where it was found), or it is not known.
+    Convention(String),
+}
+
+/// Which other databases the history runs on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Portability {
+    #[default]
+    PostgresOnly,
+    /// Batch operations: SQLite, perhaps.
+    Sqlite,
+    /// MySQL or others.
+    Many,
+}
+
+/// Everything that the analysis is told.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub target: Target,
+    pub rerun: Rerun,
+    pub naming: Naming,
+    /// Detected from the history when `None`.
+    pub other_databases: Option<bool>,
+    /// Tables that are short enough to lock.
+    pub small_tables: Vec<String>,
+}
+
+impl Target {
+    /// Whether `create_index(if_not_exists=True)` and `drop_index(if_exists=True)` do something.
+    ///
+    /// Alembic's changelog: 1.12.0. Measured: works from 1.11.2 with SQLAlchemy 2 and from 1.13.0
+    /// with 1.4; before 1.11.2 it is silently ignored.
+    #[must_use]
+    pub fn index_if_exists(&self) -> bool {
+        let old_sqlalchemy = self.sqlalchemy.is_some_and(|version| version < (2, 0, 0));
+        let floor = if old_sqlalchemy { (1, 13, 0) } else { (1, 11, 2) };
+        self.alembic.is_none_or(|version| version >= floor)
+    }
+
+    /// Whether `add_column(if_not_exists=True)`, `drop_column(if_exists=True)` and
+    /// `drop_constraint(if_exists=True)` are known. Alembic's changelog: 1.16.0. A `TypeError`
+    /// before, so an unknown version does not count.
+    #[must_use]
+    pub fn column_if_exists(&self) -> bool {
+        self.alembic.is_some_and(|version| version >= (1, 16, 0))
+    }
+
+    /// Whether `create_table(if_not_exists=True)` and `drop_table(if_exists=True)` are known.
+    /// Alembic's changelog: 1.13.3. Silently ignored before.
+    #[must_use]
+    pub fn table_if_exists(&self) -> bool {
+        self.alembic.is_some_and(|version| version >= (1, 13, 3))
+    }
+
+    /// Whether `autocommit_block()` is there. Alembic's changelog: 1.2.0.
+    #[must_use]
+    pub fn autocommit_block(&self) -> bool {
+        self.alembic.is_none_or(|version| version >= (1, 2, 0))
+    }
+
+    /// Whether `postgresql_not_valid=True` is known. SQLAlchemy's changelog: 1.4.32.
+    #[must_use]
+    pub fn not_valid(&self) -> bool {
+        self.sqlalchemy.is_none_or(|version| version >= (1, 4, 32))
+    }
+}
