@@ -200,7 +200,7 @@ fn replay<'a>(
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
             OperationKind::RenameTable { table, new_name } => {
-                if let (Some(old), Some(name)) = (table.known(), new_name.as_str())
+                if let (Some(old), Some(name)) = (table.known(), new_name.value.symbol())
                     && new_tables.remove(&old)
                 {
                     new_tables.insert(TableName { schema: old.schema, name: name.to_owned() });

@@ -180,7 +180,7 @@ impl Catalog {
         match &operation.kind {
             OperationKind::CreateTable { table, definition, .. } => self.create_table(table, definition, certain),
             OperationKind::DropTable { table, .. } => self.drop_table(table, certain),
-            OperationKind::RenameTable { table, new_name } => self.rename_table(table, new_name.as_str()),
+            OperationKind::RenameTable { table, new_name } => self.rename_table(table, new_name.value.symbol()),
             OperationKind::AddColumn { table, definition, .. } => match table.known() {
                 Some(table) => self.define(&table, definition, certain),
                 None => self.anything_possible = true,
@@ -197,7 +197,7 @@ impl Catalog {
                 };
                 let elements = create.elements.clone().unwrap_or_default();
                 let name = match (&create.name.value, elements.first()) {
-                    (Value::Str(name), _) => name.clone(),
+                    (Value::Str(name) | Value::Partial(name), _) => name.clone(),
                     (Value::None, Some(IndexElement::Column(column))) => {
                         naming::column_index_name(table.schema.as_deref(), &table.name, column)
                     }
@@ -210,7 +210,7 @@ impl Catalog {
             }
             OperationKind::DropIndex(drop) => {
                 let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
-                match drop.name.as_str() {
+                match drop.name.value.symbol() {
                     Some(name) => self.drop_index(schema, name, certain),
                     None => self.anything_possible = true,
                 }
@@ -227,7 +227,7 @@ impl Catalog {
                 };
                 self.add_constraint(&table, &constraint, certain);
             }
-            OperationKind::DropConstraint { table, name, .. } => match (table.known(), name.as_str()) {
+            OperationKind::DropConstraint { table, name, .. } => match (table.known(), name.value.symbol()) {
                 (Some(table), Some(name)) => self.drop_constraint(&table, name, certain),
                 _ => self.anything_possible = true,
             },
@@ -485,7 +485,7 @@ impl Catalog {
 
     fn add_constraint(&mut self, table: &TableName, constraint: &Constraint, certain: bool) {
         let name = match &constraint.name {
-            Value::Str(name) => name.clone(),
+            Value::Str(name) | Value::Partial(name) => name.clone(),
             Value::None => self.automatic_name(table, constraint.kind, &constraint.columns),
             _ => {
                 self.change(table, |table| table.complete = false);

@@ -110,6 +110,8 @@ impl Name {
 pub struct Change {
     /// Another method, which takes the same positional arguments.
     pub method: Option<&'static str>,
+    /// Keywords that have another name there.
+    pub rename: Vec<(&'static str, &'static str)>,
     /// Keywords to set, with their values as Python.
     pub set: Vec<(&'static str, &'static str)>,
     /// Keywords to leave out.

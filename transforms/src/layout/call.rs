@@ -89,6 +89,7 @@ impl Printer<'_> {
                     self.helper(&mut lines, Helper::DropInvalidIndex, &[self.name(index)], schema, "")
                 }
                 Action::DropIndex { index, schema } => {
+                    // `rules` gives this step for names that are known only.
                     let sql = format!(
                         "DROP INDEX CONCURRENTLY IF EXISTS {}",
                         qualified(schema.as_str(), index.value().unwrap_or_default())
@@ -157,8 +158,9 @@ impl Printer<'_> {
             if change.method.is_some() {
                 return Err("it is called by a bare name, so that another method can't be called".to_owned());
             }
-            return self.finish(call, change, name, edits);
+            return self.finish(call, change, name, Vec::new(), edits);
         };
+        let mut keywords = Vec::new();
         if let Some(method) = change.method {
             edits.push(Edit::replace(attribute.attr.range(), method));
         }
@@ -175,13 +177,20 @@ impl Printer<'_> {
                 return Err(format!("its arguments use `{}`, which is gone outside of the block", uses.name));
             }
             edits.extend(uses.replace.into_iter().map(|range| Edit::replace(range, batch.op.as_str())));
-            self.table_argument(call, attribute.attr.as_str(), batch, &mut edits);
+            self.table_argument(call, attribute.attr.as_str(), batch, &mut edits, &mut keywords);
         }
-        self.finish(call, change, name, edits)
+        self.finish(call, change, name, keywords, edits)
     }
 
     /// `batch_op.create_index("ix", ["a"])` → `op.create_index("ix", "t", ["a"])`.
-    fn table_argument(&self, call: &ExprCall, method: &str, batch: &Batch, edits: &mut Vec<Edit>) {
+    fn table_argument(
+        &self,
+        call: &ExprCall,
+        method: &str,
+        batch: &Batch,
+        edits: &mut Vec<Edit>,
+        keywords: &mut Vec<(&'static str, String)>,
+    ) {
         let (table_keyword, schema_keyword) = match method {
             "create_foreign_key" => ("source_table", "source_schema"),
             _ => ("table_name", "schema"),
@@ -189,7 +198,7 @@ impl Printer<'_> {
         let table = self.argument(&batch.table);
         let positional = call.arguments.args.len();
         if method == "drop_index" || positional == 0 {
-            edits.extend(self.append(call, &[(table_keyword, table)]));
+            keywords.push((table_keyword, table));
         } else {
             let first = &call.arguments.args[0];
             let end = parenthesized_range(first.into(), (&call.arguments).into(), self.module.tokens())
@@ -198,7 +207,7 @@ impl Printer<'_> {
             edits.push(Edit::insert(end, format!(", {table}")));
         }
         if !batch.schema.is_none() {
-            edits.extend(self.append(call, &[(schema_keyword, self.argument(&batch.schema))]));
+            keywords.push((schema_keyword, self.argument(&batch.schema)));
         }
     }
 
@@ -207,6 +216,7 @@ impl Printer<'_> {
         call: &ExprCall,
         change: &Change,
         name: Option<&Arg>,
+        mut append: Vec<(&'static str, String)>,
         mut edits: Vec<Edit>,
     ) -> Result<Vec<Edit>, String> {
         if let Some(chosen) = &change.name {
@@ -229,7 +239,11 @@ impl Printer<'_> {
                 edits.push(Edit::replace(TextRange::new(start, keyword.end()), ""));
             }
         }
-        let mut append = Vec::new();
+        for (from, to) in &change.rename {
+            if let Some(name) = call.arguments.find_keyword(from).and_then(|keyword| keyword.arg.as_ref()) {
+                edits.push(Edit::replace(name.range(), *to));
+            }
+        }
         for (keyword, value) in &change.set {
             match call.arguments.find_keyword(keyword) {
                 Some(given) => edits.push(Edit::replace(given.value.range(), *value)),

@@ -299,8 +299,8 @@ impl<'a> Layout<'a> {
 
     /// The plans that leave a batch block.
     fn leaving(&self, with: &'a StmtWith) -> Vec<usize> {
-        let [item] = with.items.as_slice() else { return Vec::new() };
-        let plans = self.batch_plans(item.context_expr.range());
+        let plans: Vec<usize> =
+            with.items.iter().flat_map(|item| self.batch_plans(item.context_expr.range())).collect();
         let direct = |plan: &usize| {
             with.body
                 .iter()
@@ -315,7 +315,7 @@ impl<'a> Layout<'a> {
     /// Batch operations wait until the block ends; a statement that runs at once would change its
     /// place among them when the block is split.
     fn runs_other_statements(&self, with: &'a StmtWith) -> bool {
-        let Some(variable) = with.items.first().and_then(|item| item.optional_vars.as_deref()) else {
+        let Some(variable) = with.items.last().and_then(|item| item.optional_vars.as_deref()) else {
             return true;
         };
         with.body.iter().any(|statement| match statement {

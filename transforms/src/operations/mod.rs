@@ -105,15 +105,14 @@ pub struct TableArg {
 }
 
 impl TableArg {
-    /// The table, when both parts are known.
+    /// The table, when both parts are known or at least spelled the same wherever they are meant.
     #[must_use]
     pub fn known(&self) -> Option<TableName> {
         let schema = match &self.schema.value {
             Value::None => None,
-            Value::Str(schema) => Some(schema.as_str()),
-            _ => return None,
+            schema => Some(schema.symbol()?),
         };
-        Some(TableName::new(schema, self.name.as_str()?))
+        Some(TableName::new(schema, self.name.value.symbol()?))
     }
 }
 

@@ -126,7 +126,8 @@ impl<'a> Functions<'a> {
         let mut scope = self.scope.clone();
         // `upgrade(op, tables, tester)`: some projects hand `op` in.
         for parameter in parameter_names(&definition.parameters) {
-            scope.bind(parameter, if parameter == "op" { Value::Op } else { Value::Unknown });
+            let value = if parameter == "op" { Value::Op } else { Value::Partial(format!("{{{parameter}}}")) };
+            scope.bind(parameter, value);
         }
         let mut frame = Frame {
             scope,
@@ -292,6 +293,14 @@ impl<'a> Walker<'a, '_> {
             Stmt::Assign(assignment) => {
                 self.expression(&assignment.value, statement, frame, false);
                 assign(statement, &mut frame.scope);
+                // A name that keeps one value, though it is not known which.
+                if let ([Expr::Name(name)], false) = (assignment.targets.as_slice(), frame.repeated)
+                    && frame.scope.get(&name.id) == Some(&Value::Unknown)
+                    && !matches!(&*assignment.value, Expr::Call(call) if calls_list(call))
+                {
+                    let symbol = format!("{{{}@{}}}", name.id, assignment.start().to_u32());
+                    frame.scope.bind(&name.id, Value::Partial(symbol));
+                }
             }
             Stmt::AnnAssign(assignment) => {
                 if let Some(value) = &assignment.value {
@@ -466,9 +475,6 @@ impl<'a> Walker<'a, '_> {
                 ContextManager::Batch(batch) => {
                     let id = batch.id;
                     self.batches.insert(key(id), batch);
-                    if block.items.len() > 1 {
-                        frame.fixed_in_place = Some("it stands in a `with` that opens several things at once");
-                    }
                     Value::Batch(id)
                 }
                 ContextManager::Autocommit => {
@@ -500,6 +506,10 @@ impl<'a> Walker<'a, '_> {
             }
             match name {
                 Some("autocommit_block") => return ContextManager::Autocommit,
+                // `disable_sqlite_fkeys(op)` and the like do nothing on PostgreSQL.
+                Some(name) if name.to_ascii_lowercase().contains("sqlite") => {
+                    return ContextManager::Harmless(Value::Unknown);
+                }
                 Some("suppress" | "catch_warnings" | "nullcontext" | "open" | "redirect_stdout") => {
                     return ContextManager::Harmless(Value::Unknown);
                 }
@@ -865,4 +875,9 @@ fn forget_assigned(body: &[Stmt], scope: &mut Scope) {
             _ => {}
         }
     }
+}
+
+/// Whether a call makes a list or something else to loop over, which is no name.
+fn calls_list(call: &ExprCall) -> bool {
+    matches!(callee(call), Some("list" | "dict" | "set" | "sorted" | "inspect" | "execute" | "fetchall"))
 }

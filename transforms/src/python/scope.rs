@@ -187,6 +187,8 @@ impl Scope {
                 let right = self.eval_for(&binary.right, dialect);
                 match (binary.op, left, right) {
                     (Operator::Add, Value::Str(a), Value::Str(b)) => Value::Str(a + &b),
+                    (Operator::Add, Value::Partial(a), Value::Str(b) | Value::Partial(b))
+                    | (Operator::Add, Value::Str(a), Value::Partial(b)) => Value::Partial(a + &b),
                     (Operator::Add, Value::List(mut a), Value::List(b)) => {
                         a.extend(b);
                         Value::List(a)
@@ -251,6 +253,7 @@ impl Scope {
 
     fn fstring(&self, value: &ruff_python_ast::FStringValue) -> Value {
         let mut text = String::new();
+        let mut partial = false;
         for part in value {
             match part {
                 ruff_python_ast::FStringPart::Literal(literal) => text.push_str(&literal.value),
@@ -265,6 +268,10 @@ impl Scope {
                                 match self.eval(&field.expression) {
                                     Value::Str(value) if plain => text.push_str(&value),
                                     Value::Int(value) if plain => text.push_str(&value.to_string()),
+                                    Value::Partial(value) if plain => {
+                                        partial = true;
+                                        text.push_str(&value);
+                                    }
                                     _ => return Value::Unknown,
                                 }
                             }
@@ -273,7 +280,7 @@ impl Scope {
                 }
             }
         }
-        Value::Str(text)
+        if partial { Value::Partial(text) } else { Value::Str(text) }
     }
 
     fn call(&self, call: &ExprCall, dialect: Option<&'static str>) -> Value {
@@ -348,6 +355,7 @@ impl Scope {
         let mut text = String::new();
         let mut rest = format;
         let mut next = 0;
+        let mut partial = false;
         while let Some(brace) = rest.find(['{', '}']) {
             text.push_str(&rest[..brace]);
             let tail = &rest[brace..];
@@ -371,13 +379,17 @@ impl Scope {
                 match value.map(|value| self.eval(value)) {
                     Some(Value::Str(value)) => text.push_str(&value),
                     Some(Value::Int(value)) => text.push_str(&value.to_string()),
+                    Some(Value::Partial(value)) => {
+                        partial = true;
+                        text.push_str(&value);
+                    }
                     _ => return Value::Unknown,
                 }
                 rest = &tail[end + 1..];
             }
         }
         text.push_str(rest);
-        Value::Str(text)
+        if partial { Value::Partial(text) } else { Value::Str(text) }
     }
 }
 
@@ -451,6 +463,7 @@ fn percent_format(format: &str, arguments: &Value) -> Value {
     let mut text = String::new();
     let mut rest = format;
     let mut next = 0;
+    let mut partial = false;
     while let Some(percent) = rest.find('%') {
         text.push_str(&rest[..percent]);
         let tail = &rest[percent + 1..];
@@ -471,10 +484,14 @@ fn percent_format(format: &str, arguments: &Value) -> Value {
         match value {
             Some(Value::Str(value)) => text.push_str(value),
             Some(Value::Int(value)) => text.push_str(&value.to_string()),
+            Some(Value::Partial(value)) => {
+                partial = true;
+                text.push_str(value);
+            }
             _ => return Value::Unknown,
         }
         rest = after;
     }
     text.push_str(rest);
-    Value::Str(text)
+    if partial { Value::Partial(text) } else { Value::Str(text) }
 }

@@ -9,6 +9,9 @@ pub enum Value {
     Bool(bool),
     Int(i64),
     Str(String),
+    /// Text that is not known, or only in part, but is the same wherever it is spelled the same:
+    /// `{prefix}users` for `f"{prefix}users"`.
+    Partial(String),
     /// `sa.text("…")` or `sa.literal_column("…")`: SQL, not a name.
     Sql(String),
     /// A list, tuple or set.
@@ -52,6 +55,15 @@ impl Value {
         }
     }
 
+    /// The text, or what stands for text that is only known in part.
+    #[must_use]
+    pub fn symbol(&self) -> Option<&str> {
+        match self {
+            Value::Str(text) | Value::Partial(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether Python would take it for true; `None` when it can't be known.
     #[must_use]
     pub fn truth(&self) -> Option<bool> {
@@ -62,7 +74,7 @@ impl Value {
             Value::Str(value) => Some(!value.is_empty()),
             Value::List(values) => Some(!values.is_empty()),
             Value::Dict(values) => Some(!values.is_empty()),
-            Value::Unknown | Value::ByDialect(_) | Value::Foreign(_) => None,
+            Value::Unknown | Value::Partial(_) | Value::ByDialect(_) | Value::Foreign(_) => None,
             _ => Some(true),
         }
     }

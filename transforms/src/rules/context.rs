@@ -65,8 +65,11 @@ impl Context<'_> {
         let name = table
             .known()
             .ok_or_else(|| "the table's name is not known before the migration runs".to_owned())?;
-        plain(&name.name)?;
-        name.schema.as_deref().map_or(Ok(()), plain)?;
+        for part in [&table.name, &table.schema] {
+            if let Value::Str(text) = &part.value {
+                plain(text)?;
+            }
+        }
         Ok(name)
     }
 
@@ -80,6 +83,8 @@ impl Context<'_> {
                 plain(text)?;
                 Ok(Name::Given(name.clone()))
             }
+            // Not known, but the same wherever it is spelled like that.
+            Value::Partial(_) => Ok(Name::Given(name.clone())),
             _ => Err("its name is not known before the migration runs".to_owned()),
         }
     }
@@ -110,6 +115,9 @@ impl Context<'_> {
         }
         if let Some(place) = convention {
             return Err(format!("it has no name, and the naming convention ({place}) gives it one"));
+        }
+        if table.to_string().contains('{') {
+            return Err("it has no name, and the table's is not known before the migration runs".to_owned());
         }
         let columns = columns
             .ok_or_else(|| "it has no name, and its columns are not known before the migration runs".to_owned())?;

@@ -120,6 +120,7 @@ fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) ->
     }
     let schema = &create.table.schema;
     if !create.if_not_exists
+        && !operation.conditional
         && let (Some(name), schema) = (name.value(), table.schema.as_deref())
         && context.catalog.index_presence(None, schema, name) == Presence::Yes
     {
@@ -198,10 +199,10 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     }
     let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
     let text = drop.name.as_str().unwrap_or_default();
-    if !drop.if_exists && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
+    if !drop.if_exists && !operation.conditional && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
         return Err(format!("no index `{text}` exists here, so that this fails as it is"));
     }
-    if context.catalog.index(schema, text).is_some_and(|index| index.of_constraint) {
+    if !operation.conditional && context.catalog.index(schema, text).is_some_and(|index| index.of_constraint) {
         return Err(format!("a constraint needs index `{text}`, so that this fails as it is"));
     }
     let mut change = Change { set: vec![CONCURRENTLY], ..Change::default() };

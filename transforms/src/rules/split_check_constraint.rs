@@ -61,7 +61,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     let fix = context.can_leave_transaction(operation).and_then(|()| {
         let columns = table.as_ref().and_then(|table| columns(add, table, context));
         let add = AddConstraint { columns, ..add.clone() };
-        not_valid_then_validate(&add, Lock::AccessExclusive, context)
+        not_valid_then_validate(operation, &add, Lock::AccessExclusive, context)
     });
     let on = display(table.map(|table| table.to_string()).as_deref());
     let what = add

@@ -77,7 +77,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
                 "`{table}` is partitioned: PostgreSQL accepts NOT VALID foreign keys there since 18"
             ));
         }
-        not_valid_then_validate(add, Lock::ShareRowExclusive, context)
+        not_valid_then_validate(operation, add, Lock::ShareRowExclusive, context)
     });
     Some(Violation {
         message: format!("Adding {what} blocks writes to {both} while every row is checked"),
@@ -87,13 +87,18 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
 }
 
 /// The steps for a constraint that can be `NOT VALID`.
-pub(super) fn not_valid_then_validate(add: &AddConstraint, lock: Lock, context: &Context) -> Result<Recipe, String> {
+pub(super) fn not_valid_then_validate(
+    operation: &Operation,
+    add: &AddConstraint,
+    lock: Lock,
+    context: &Context,
+) -> Result<Recipe, String> {
     let table = context.table(&add.table)?;
     if !context.target().not_valid() {
         return Err("SQLAlchemy has `postgresql_not_valid` since 1.4.32".to_owned());
     }
     let name = context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref())?;
-    refuse_existing(&name, &table, context)?;
+    refuse_existing(operation, &name, &table, context)?;
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair {
         steps.push(drop_first(add, &name));

@@ -91,9 +91,15 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     }
     let attributes = attributes(add)?;
     let name = context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref())?;
-    refuse_existing(&name, &table, context)?;
+    refuse_existing(operation, &name, &table, context)?;
     let change = Change {
         method: Some("create_index"),
+        rename: vec![
+            ("constraint_name", "index_name"),
+            ("name", "index_name"),
+            ("source", "table_name"),
+            ("local_cols", "columns"),
+        ],
         set: vec![("unique", "True")],
         remove: vec!["deferrable", "initially"],
         name: chosen(&name),
@@ -132,9 +138,15 @@ fn attributes(add: &AddConstraint) -> Result<String, String> {
 }
 
 /// A constraint that is there already makes the original fail; the rewrite would replace it.
-pub(super) fn refuse_existing(name: &Name, table: &TableName, context: &Context) -> Result<(), String> {
+pub(super) fn refuse_existing(
+    operation: &Operation,
+    name: &Name,
+    table: &TableName,
+    context: &Context,
+) -> Result<(), String> {
     match name.value() {
-        Some(name) if context.catalog.constraint_presence(table, name) == Presence::Yes => {
+        // A condition in front of it may know better.
+        Some(name) if !operation.conditional && context.catalog.constraint_presence(table, name) == Presence::Yes => {
             Err(format!("a constraint `{name}` exists already, so that this fails as it is"))
         }
         _ => Ok(()),
