@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::token::TokenKind;
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use crate::catalog::Catalog;
 use crate::history::RevisionMap;
@@ -13,8 +13,9 @@ use crate::operations::{Operation, OperationKind, Receiver, TableName};
 use crate::python::Module;
 use crate::python::value::{Dialects, Value};
 use crate::recipe::{Action, Name, Recipe};
+use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
-use crate::settings::{Portability, Rerun, Settings};
+use crate::settings::{Naming, Portability, Rerun, Settings};
 
 /// Passes over one file until nothing changes any more; one that needs more is left alone.
 const MAX_PASSES: usize = 8;
@@ -58,6 +59,13 @@ pub struct Report {
     before: Catalog,
     after_upgrade: Catalog,
     after_downgrade: Catalog,
+    /// Calls (by start) that, as far as is known, do not fail on a first run: what they create is
+    /// not there yet, what they drop is.
+    as_expected: BTreeSet<TextSize>,
+    /// A statement that shows that PostgreSQL does not choose the names.
+    contradiction: Option<TextRange>,
+    /// What the findings were made with.
+    naming: Naming,
 }
 
 /// A rewritten migration.
@@ -93,8 +101,26 @@ impl History {
     /// `migrations`.
     #[must_use]
     pub fn check(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
+        let reports = self.check_with(settings, selected);
+        // A constraint that is dropped by a name which PostgreSQL would not have chosen: the names
+        // come from a convention that was not found.
+        let contradiction = self.migrations.iter().zip(&reports).find_map(|(migration, report)| {
+            let range = report.contradiction?;
+            let line = migration.module.position(range.start()).line;
+            Some(format!("it shows in {}:{line}", migration.path))
+        });
+        match contradiction {
+            Some(place) if settings.naming == Naming::Postgres => {
+                let settings = Settings { naming: Naming::Convention(place), ..settings.clone() };
+                self.check_with(&settings, selected)
+            }
+            _ => reports,
+        }
+    }
+
+    fn check_with(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
         let mut reports = vec![Report::default(); self.migrations.len()];
-        let mut catalog = Catalog::default();
+        let mut catalog = Catalog::empty(settings.naming != Naming::Postgres);
         for index in &self.map.order {
             let report = check_one(&self.migrations[*index], &catalog, settings, selected);
             catalog = report.after_upgrade.clone();
@@ -150,10 +176,21 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     let mut calls: BTreeMap<(u32, u32), Vec<Instance>> = BTreeMap::new();
     let rules: Vec<&'static Rule> =
         RULES.iter().filter(|rule| selected(&migration.path, &rule.name())).collect();
-    let after_upgrade = replay(migration, Direction::Upgrade, before, settings, &rules, &mut calls);
-    let after_downgrade = replay(migration, Direction::Downgrade, &after_upgrade, settings, &rules, &mut calls);
-    let mut report =
-        Report { before: before.clone(), after_upgrade, after_downgrade, ..Report::default() };
+    let mut as_expected = BTreeSet::new();
+    let mut run = |direction, before: &Catalog| {
+        replay(migration, direction, before, settings, &rules, &mut calls, &mut as_expected)
+    };
+    let after_upgrade = run(Direction::Upgrade, before);
+    let after_downgrade = run(Direction::Downgrade, &after_upgrade);
+    let mut report = Report {
+        before: before.clone(),
+        after_upgrade,
+        after_downgrade,
+        as_expected,
+        contradiction: contradiction(migration, before),
+        naming: settings.naming.clone(),
+        ..Report::default()
+    };
     for instances in calls.values() {
         let Some(finding) = merge(instances) else { continue };
         let first = migration.module.position(finding.statement.start()).line;
@@ -167,6 +204,22 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     report
 }
 
+/// The first constraint that `upgrade` drops by a name that PostgreSQL would not have chosen.
+fn contradiction(migration: &Migration, before: &Catalog) -> Option<TextRange> {
+    let mut catalog = before.clone();
+    for operation in &migration.upgrade.operations {
+        if let OperationKind::DropConstraint { table, name, if_exists: false } = &operation.kind
+            && let (Some(table), Some(name)) = (table.known(), name.as_str())
+            && !operation.conditional
+            && catalog.contradicts_names(&table, name)
+        {
+            return Some(operation.origin.call);
+        }
+        catalog.apply(operation);
+    }
+    None
+}
+
 /// Run one function over the catalog.
 fn replay<'a>(
     migration: &'a Migration,
@@ -175,6 +228,7 @@ fn replay<'a>(
     settings: &Settings,
     rules: &[&'static Rule],
     calls: &mut BTreeMap<(u32, u32), Vec<Instance<'a>>>,
+    as_expected: &mut BTreeSet<TextSize>,
 ) -> Catalog {
     let walked = migration.walked(direction);
     let mut catalog = before.clone();
@@ -193,6 +247,9 @@ fn replay<'a>(
             rules.iter().find_map(|rule| Some((*rule, rule.check(operation, &context)?)))
         };
         let call = operation.origin.call;
+        if rerun::succeeds_first(operation, &catalog) {
+            as_expected.insert(call.start());
+        }
         calls
             .entry((call.start().to_u32(), call.end().to_u32()))
             .or_default()
@@ -294,6 +351,7 @@ impl Report {
         selected: &Selection,
         allowed: &dyn Fn(&Finding) -> bool,
     ) -> Option<Fixed> {
+        let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
         let mut fixed: Vec<Finding> = Vec::new();
         let mut refused: Vec<Finding> = Vec::new();
         let mut owned: Option<(Migration, Report)> = None;
@@ -321,7 +379,7 @@ impl Report {
                     Some(Planned { operation: &finding.operation, recipe: finding.fix.as_ref().ok()? })
                 })
                 .collect();
-            let (rerunnable, notes) = rerunnable(migration, &plans, portability, settings);
+            let (rerunnable, notes) = rerunnable(migration, report, &plans, portability, settings);
             let outcome = layout::rewrite(&migration.module, &plans, &rerunnable, portability);
             for (plan, reason) in outcome.refused {
                 let mut finding = chosen[plan].clone();
@@ -373,62 +431,44 @@ fn is_refused_in(refused: &[Finding], finding: &Finding) -> bool {
     refused.iter().any(|other| other.range == finding.range)
 }
 
-/// Which calls are committed early by the blocks that the plans open, and so may run again.
+/// What is committed early by the blocks that the plans open, and so may run again: how it is made
+/// to, and what can't be.
 fn rerunnable(
     migration: &Migration,
+    report: &Report,
     plans: &[Planned],
     portability: Portability,
     settings: &Settings,
 ) -> (Vec<Rerunnable>, Vec<String>) {
-    let mut keywords: Vec<Rerunnable> = Vec::new();
+    let mut again: Vec<Rerunnable> = Vec::new();
     let mut notes = Vec::new();
     if settings.rerun == Rerun::Plain {
-        return (keywords, notes);
+        return (again, notes);
     }
-    let planned: BTreeSet<u32> = plans.iter().map(|plan| plan.operation.origin.call.start().to_u32()).collect();
+    let planned: BTreeSet<TextSize> = plans.iter().map(|plan| plan.operation.origin.call.start()).collect();
     for direction in [Direction::Upgrade, Direction::Downgrade] {
         let operations = &migration.walked(direction).operations;
-        let is_planned =
-            |operation: &Operation| planned.contains(&operation.origin.call.start().to_u32());
+        let is_planned = |operation: &Operation| planned.contains(&operation.origin.call.start());
         let Some(last) = operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)
         else {
             continue;
         };
         for operation in operations[..last].iter().filter(|operation| !is_planned(operation) && !operation.autocommit) {
-            let target = &settings.target;
-            let keyword = match &operation.kind {
-                OperationKind::AddColumn { if_not_exists: false, .. } => Some(("if_not_exists", target.column_if_exists())),
-                OperationKind::DropColumn { if_exists: false, .. }
-                | OperationKind::DropConstraint { if_exists: false, .. } => Some(("if_exists", target.column_if_exists())),
-                OperationKind::CreateTable { if_not_exists: false, .. } => Some(("if_not_exists", target.table_if_exists())),
-                OperationKind::DropTable { if_exists: false, .. } => Some(("if_exists", target.table_if_exists())),
-                OperationKind::CreateIndex(index) if !index.if_not_exists => {
-                    Some(("if_not_exists", target.alembic.is_some() && target.index_if_exists()))
-                }
-                OperationKind::DropIndex(index) if !index.if_exists => {
-                    Some(("if_exists", target.alembic.is_some() && target.index_if_exists()))
-                }
-                OperationKind::RenameTable { .. }
-                | OperationKind::AddConstraint(_)
-                | OperationKind::RenameIndex { .. }
-                | OperationKind::RenameConstraint { .. }
-                | OperationKind::Opaque { .. } => None,
-                OperationKind::AlterColumn { new_name, .. } if !new_name.is_none() => None,
-                _ => continue,
-            };
-            let on_op = !matches!(operation.origin.receiver, Receiver::Other);
-            match keyword {
-                Some((keyword, true)) if portability == Portability::PostgresOnly && on_op => {
-                    let rerun = Rerunnable { call: operation.origin.call, keyword };
-                    if !keywords.contains(&rerun) {
-                        keywords.push(rerun);
+            // What fails on a first run must go on to fail.
+            if !report.as_expected.contains(&operation.origin.call.start()) {
+                continue;
+            }
+            match rerun::how(operation, portability, &settings.target) {
+                rerun::How::AsItIs => {}
+                rerun::How::With(keyword) => {
+                    let keyword = Rerunnable { call: operation.origin.call, keyword };
+                    if !again.contains(&keyword) {
+                        again.push(keyword);
                     }
                 }
-                _ => {
+                rerun::How::Impossible => {
                     let line = migration.module.position(operation.origin.statement.start()).line;
-                    let note = format!(
-                        "line {line} is committed before the block that follows it, and does not run a second time"
-                    );
+                    let note = format!("line {line} is committed before the block, and may not run a second time");
                     if !notes.contains(&note) {
                         notes.push(note);
                     }
@@ -436,7 +476,7 @@ fn rerunnable(
             }
         }
     }
-    (keywords, notes)
+    (again, notes)
 }
 
 /// The places of a range in a module, for reports.

@@ -23,6 +23,8 @@ pub struct Catalog {
     anything_possible: bool,
     /// Words of SQL that was not understood.
     mentioned: OrdMap<String, ()>,
+    /// A naming convention names what has no name.
+    names_by_convention: bool,
 }
 
 /// A table.
@@ -43,6 +45,8 @@ pub struct NamedConstraint {
     pub columns: Vec<String>,
     /// It is there for sure.
     pub certain: bool,
+    /// The migrations gave it no name.
+    pub automatic: bool,
 }
 
 /// An index.
@@ -66,6 +70,23 @@ pub enum Presence {
 }
 
 impl Catalog {
+    /// An empty database. With `names_by_convention`, the names of unnamed constraints are unknown.
+    #[must_use]
+    pub fn empty(names_by_convention: bool) -> Self {
+        Self { names_by_convention, ..Self::default() }
+    }
+
+    /// Whether dropping the constraint shows that PostgreSQL did not choose the names: the table is
+    /// known, has constraints without a name, and none of this name.
+    #[must_use]
+    pub fn contradicts_names(&self, table: &TableName, dropped: &str) -> bool {
+        self.constraint_presence(table, dropped) == Presence::No
+            && self.table(table).is_some_and(|known| {
+                known.constraints.iter().any(|constraint| constraint.automatic)
+                    && !is_automatic(&table.name, known, dropped)
+            })
+    }
+
     /// A table that some migration created.
     #[must_use]
     pub fn table(&self, name: &TableName) -> Option<&Table> {
@@ -486,7 +507,9 @@ impl Catalog {
     fn add_constraint(&mut self, table: &TableName, constraint: &Constraint, certain: bool) {
         let name = match &constraint.name {
             Value::Str(name) | Value::Partial(name) => name.clone(),
-            Value::None => self.automatic_name(table, constraint.kind, &constraint.columns),
+            Value::None if !self.names_by_convention => {
+                self.automatic_name(table, constraint.kind, &constraint.columns)
+            }
             _ => {
                 self.change(table, |table| table.complete = false);
                 return;
@@ -500,7 +523,13 @@ impl Catalog {
             self.add_index(table, &name, true, elements, true, certain);
         }
         let named =
-            NamedConstraint { name, kind: constraint.kind, columns: constraint.columns.clone(), certain };
+            NamedConstraint {
+            name,
+            kind: constraint.kind,
+            columns: constraint.columns.clone(),
+            certain,
+            automatic: constraint.name == Value::None && constraint.kind != ConstraintKind::PrimaryKey,
+        };
         self.change(table, |table| {
             table.constraints.retain(|known| known.name != named.name);
             table.constraints.push(named);
@@ -522,6 +551,27 @@ impl Catalog {
         if of_constraint {
             self.drop_index(table.schema.as_deref(), name, certain);
         }
+    }
+}
+
+/// Whether a name is one that PostgreSQL chooses: the table, some of its columns, and a label.
+fn is_automatic(table_name: &str, table: &Table, name: &str) -> bool {
+    fn columns(rest: &str, table: &Table) -> bool {
+        table.columns.iter().any(|column| match rest.strip_prefix(&column.name) {
+            Some("") => true,
+            Some(rest) => rest.strip_prefix('_').is_some_and(|rest| columns(rest, table)),
+            None => false,
+        })
+    }
+    let label = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let Some(middle) = ["_key", "_fkey", "_check"].iter().find_map(|suffix| label.strip_suffix(suffix)) else {
+        return false;
+    };
+    match middle.strip_prefix(table_name) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('_').is_some_and(|rest| columns(rest, table)),
+        // The table had another name then.
+        None => table.columns.iter().any(|column| middle.ends_with(&format!("_{}", column.name))),
     }
 }
 

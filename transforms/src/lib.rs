@@ -7,6 +7,7 @@ pub mod migration;
 pub mod naming;
 pub mod operations;
 pub mod recipe;
+pub mod rerun;
 pub mod rules;
 pub mod settings;
 pub mod suppression;

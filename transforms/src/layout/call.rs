@@ -61,10 +61,24 @@ impl Printer<'_> {
     fn argument(&self, arg: &Arg) -> String {
         match (arg.literal, &arg.range, arg.as_str()) {
             (true, _, Some(text)) => self.string(text),
-            (_, Some(range), _) => self.module.text(*range).to_owned(),
+            (_, Some(range), _) => self.without_op_f(*range),
             (_, None, Some(text)) => self.string(text),
             (_, None, None) => "None".to_owned(),
         }
+    }
+
+    /// The author's expression; `op.f(…)` around it says nothing to a helper, and `batch_op` may be
+    /// out of scope there.
+    fn without_op_f(&self, range: TextRange) -> String {
+        let text = self.module.text(range);
+        let inner = parse_expression(text).ok().and_then(|parsed| match parsed.expr() {
+            Expr::Call(call) => match (&*call.func, &*call.arguments.args) {
+                (Expr::Attribute(attribute), [name]) if attribute.attr.as_str() == "f" => Some(name.range()),
+                _ => None,
+            },
+            _ => None,
+        });
+        inner.map_or(text, |inner| &text[inner]).to_owned()
     }
 
     fn name(&self, name: &Name) -> String {
