@@ -19,6 +19,10 @@ fn main() {
         }
         let h = History::new(migrations, &settings);
         let sel: &(dyn Fn(&str,&str)->bool + Sync) = &|_,_| true;
+        if let Ok(t) = std::env::var("TABLE") {
+            let mut c = safemig_transforms::catalog::Catalog::default(); let name = safemig_transforms::operations::TableName::new(None, &t); let mut was = None;
+            for i in &h.map.order { for o in &h.migrations[*i].upgrade.operations { c.apply(o); let now = c.table(&name).map(|t| t.complete); if now != was { println!("{:?} -> {:?} by {} {:?}", was, now, h.migrations[*i].path, o.kind); was = now; } } }
+        }
         let reports = h.check(&settings, sel);
         for p in &h.map.problems { println!("PROBLEM {} {}", h.migrations[p.migration].path, p.message); }
         println!("{dir}: {} migrations, {:?}, heads {}", h.migrations.len(), h.portability, h.map.heads.len());

@@ -143,6 +143,20 @@ impl Catalog {
                     || self.tables.contains_key(&TableName::new(schema, name)))
     }
 
+    /// The columns that the condition of a check uses; an unnamed check is named after the one.
+    #[must_use]
+    pub fn check_columns(&self, table: &TableName, condition: Option<&str>) -> Option<Vec<String>> {
+        let condition = condition?;
+        // Quotes could be text or identifiers; better not to name it than to name it wrongly.
+        if condition.contains(['\'', '"', '$']) {
+            return None;
+        }
+        let words: Vec<_> =
+            condition.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect();
+        let columns = self.table(table)?.columns.iter().filter(|column| words.contains(&column.name));
+        Some(columns.map(|column| column.name.clone()).collect())
+    }
+
     /// The name that PostgreSQL gives to an unnamed constraint.
     #[must_use]
     pub fn automatic_name(&self, table: &TableName, kind: ConstraintKind, columns: &[String]) -> String {
@@ -241,10 +255,18 @@ impl Catalog {
                     self.anything_possible = true;
                     return;
                 };
+                let columns = match add.kind {
+                    ConstraintKind::Check => self.check_columns(&table, add.condition.as_deref()),
+                    _ => add.columns.clone(),
+                };
+                if columns.is_none() && add.name.value == Value::None {
+                    self.change(&table, |table| table.complete = false);
+                    return;
+                }
                 let constraint = Constraint {
                     name: add.name.value.clone(),
                     kind: add.kind,
-                    columns: add.columns.clone().unwrap_or_default(),
+                    columns: columns.unwrap_or_default(),
                 };
                 self.add_constraint(&table, &constraint, certain);
             }

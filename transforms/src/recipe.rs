@@ -82,8 +82,9 @@ pub enum Action {
     DropConstraint { table: TableArg, name: Name },
     /// `ALTER TABLE … VALIDATE CONSTRAINT`.
     ValidateConstraint { table: TableArg, name: Name },
-    /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is ` DEFERRABLE …` or empty.
-    UniqueUsingIndex { table: TableArg, name: Name, attributes: String },
+    /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is `DEFERRABLE …` or empty.
+    /// With `once`, it may fail when it runs a second time.
+    UniqueUsingIndex { table: TableArg, name: Name, attributes: String, once: bool },
 }
 
 /// A name in a recipe.

@@ -20,6 +20,8 @@ pub(super) struct Printer<'a> {
     pub(super) module: &'a Module,
     pub(super) renderer: &'a Renderer<'a>,
     pub(super) stylist: &'a Stylist<'a>,
+    /// The quotes for new strings.
+    pub(super) quote: char,
 }
 
 /// The statements that stand before and after the author's own in a recipe.
@@ -33,9 +35,9 @@ pub(super) struct Lines {
 }
 
 impl Printer<'_> {
-    /// A string literal in the file's quotes.
+    /// A string literal in the author's quotes.
     pub(super) fn string(&self, text: &str) -> String {
-        let preferred = self.stylist.quote().as_char();
+        let preferred = self.quote;
         let other = if preferred == '"' { '\'' } else { '"' };
         let quote = if text.contains(preferred) && !text.contains(other) { other } else { preferred };
         let mut literal = String::from(quote);
@@ -57,13 +59,12 @@ impl Printer<'_> {
         }
     }
 
-    /// An argument to repeat: a literal by its value, anything else as its author wrote it.
+    /// An argument to repeat, as its author wrote it.
     fn argument(&self, arg: &Arg) -> String {
-        match (arg.literal, &arg.range, arg.as_str()) {
-            (true, _, Some(text)) => self.string(text),
-            (_, Some(range), _) => self.without_op_f(*range),
-            (_, None, Some(text)) => self.string(text),
-            (_, None, None) => "None".to_owned(),
+        match (&arg.range, arg.as_str()) {
+            (Some(range), _) => self.without_op_f(*range),
+            (None, Some(text)) => self.string(text),
+            (None, None) => "None".to_owned(),
         }
     }
 
@@ -122,7 +123,12 @@ impl Printer<'_> {
                     }
                     None => self.constraint_helper(&mut lines, Helper::ValidateConstraint, table, name),
                 },
-                Action::UniqueUsingIndex { table, name, attributes } => {
+                Action::UniqueUsingIndex { table, name, attributes, once: true } if literal(table, name).is_some() => {
+                    let (table, name) = literal(table, name).unwrap_or_default();
+                    let sql = format!("ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes}");
+                    self.execute(op, sql.trim_end())
+                }
+                Action::UniqueUsingIndex { table, name, attributes, .. } => {
                     let more = if attributes.is_empty() {
                         String::new()
                     } else {

@@ -16,7 +16,8 @@ pub enum Helper {
     ValidateConstraint,
 }
 
-const ALL: [Helper; 4] =
+/// All of them, in the order in which they are written.
+pub const ALL: [Helper; 4] =
     [Helper::DropInvalidIndex, Helper::AddUniqueUsingIndex, Helper::DropConstraint, Helper::ValidateConstraint];
 
 impl Helper {

@@ -49,6 +49,12 @@ pub struct Outcome {
     pub refused: Vec<(usize, String)>,
 }
 
+/// The helper functions that a rewritten file may get, by name, as a file that indents by four
+/// spaces gets them.
+pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
+    helpers::ALL.into_iter().map(|helper| (helper.name(), helper.source("op", "    ", "\n", false)))
+}
+
 /// Rewrite one file.
 #[must_use]
 pub fn rewrite(module: &Module, plans: &[Planned], rerunnable: &[Rerunnable], portability: Portability) -> Outcome {
@@ -58,7 +64,7 @@ pub fn rewrite(module: &Module, plans: &[Planned], rerunnable: &[Rerunnable], po
     }
     let renderer = Renderer::new(module);
     let stylist = Stylist::from_tokens(module.tokens(), module.source());
-    let printer = Printer { module, renderer: &renderer, stylist: &stylist };
+    let printer = Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
     let mut layout = Layout {
         module,
         renderer: &renderer,
@@ -217,8 +223,9 @@ impl<'a> Layout<'a> {
         if batch.is_some() && leaving.is_none() && change.is_some_and(|change| change.method.is_some()) {
             return Err("it stands in a batch block inside of an autocommit block".to_owned());
         }
-        let edits = self.printer.edits(call, change.unwrap_or(&none), name, leaving)?;
-        let lines = self.printer.lines(&op, plan.recipe);
+        let printer = Printer { quote: self.quote_of(call.range()), ..self.printer };
+        let edits = printer.edits(call, change.unwrap_or(&none), name, leaving)?;
+        let lines = printer.lines(&op, plan.recipe);
         for helper in &lines.helpers {
             let taken = self.module.body().iter().any(|statement| {
                 matches!(statement, Stmt::FunctionDef(function)
@@ -229,6 +236,12 @@ impl<'a> Layout<'a> {
             }
         }
         Ok(Prepared { op, edits, lines })
+    }
+
+    /// The quotes that a call uses, else the file's.
+    fn quote_of(&self, call: TextRange) -> char {
+        let first = self.module.tokens().in_range(call).iter().find(|token| token.kind() == TokenKind::String);
+        first.map_or(self.printer.quote, |token| token.string_quote_style().as_char())
     }
 
     /// The plan for a statement of a suite.

@@ -46,7 +46,7 @@
 use super::only_concurrent_indexes::display;
 use super::split_foreign_key::not_valid_then_validate;
 use super::{Context, Violation};
-use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind, TableName};
+use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind};
 use crate::recipe::{Cost, Lock};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
@@ -59,7 +59,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
         return None;
     }
     let fix = context.can_leave_transaction(operation).and_then(|()| {
-        let columns = table.as_ref().and_then(|table| columns(add, table, context));
+        let columns = table.as_ref().and_then(|table| context.catalog.check_columns(table, add.condition.as_deref()));
         let add = AddConstraint { columns, ..add.clone() };
         not_valid_then_validate(operation, &add, Lock::AccessExclusive, context)
     });
@@ -73,19 +73,4 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
         lock: format!("{} on {on} {}", Lock::AccessExclusive, Cost::Scan.duration()),
         fix,
     })
-}
-
-/// The columns that the condition uses, which an unnamed check is named after.
-fn columns(add: &AddConstraint, table: &TableName, context: &Context) -> Option<Vec<String>> {
-    let condition = add.condition.as_deref()?;
-    // Quotes could be text or identifiers; better not to name it than to name it wrongly.
-    if condition.contains(['\'', '"', '$']) {
-        return None;
-    }
-    let words: Vec<_> = condition
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .map(str::to_lowercase)
-        .collect();
-    let known = &context.catalog.table(table)?.columns;
-    Some(known.iter().filter(|column| words.contains(&column.name)).map(|column| column.name.clone()).collect())
 }

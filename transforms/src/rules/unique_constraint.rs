@@ -110,7 +110,12 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     }
     steps.extend(concurrent_build(name.clone(), &add.table.schema, change, false, context));
     steps.push(Step {
-        action: Action::UniqueUsingIndex { table: add.table.clone(), name, attributes },
+        action: Action::UniqueUsingIndex {
+            table: add.table.clone(),
+            name,
+            attributes,
+            once: context.settings.rerun == Rerun::Plain,
+        },
         lock: Lock::AccessExclusive,
         cost: Cost::Instant,
         for_rerun: false,

@@ -1,0 +1,192 @@
+//! The documentation is the test: every rule's own example, and the gallery in `snapshots/`.
+//!
+//! `UPDATE=1 cargo test` writes what the program does now into the gallery; read the diff.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safemig_transforms::analysis::History;
+use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::python::Module;
+use safemig_transforms::rules::RULES;
+use safemig_transforms::settings::Settings;
+
+fn migration(path: &str, source: &str) -> Migration {
+    match Migration::parse(path.to_owned(), source.to_owned()) {
+        Ok(Parsed::Migration(migration)) => *migration,
+        Ok(Parsed::Other) => panic!("{path} is no revision:\n{source}"),
+        Err(error) => panic!("{path}:{}:{}: {error}\n{source}", error.line, error.column),
+    }
+}
+
+/// Rewrite `source`, which follows `given`; the source itself when nothing changes.
+fn fix(given: Option<&str>, source: &str, settings: &Settings) -> String {
+    let mut migrations: Vec<_> = given.map(|given| migration("given.py", given)).into_iter().collect();
+    migrations.push(migration("migration.py", source));
+    let history = History::new(migrations, settings);
+    assert_eq!(history.map.problems.iter().filter(|problem| !problem.message.contains("is not there")).count(), 0);
+    let all = |_: &str, _: &str| true;
+    let reports = history.check(settings, &all);
+    let (Some(report), Some(migration)) = (reports.last(), history.migrations.last()) else {
+        panic!("a history of one");
+    };
+    let fixed = report.fix(migration, history.portability, settings, &all, &|_| true);
+    fixed.map_or_else(|| source.to_owned(), |fixed| fixed.source)
+}
+
+/// What must hold for every example, whatever it shows.
+fn check(name: &str, given: Option<&str>, before: &str, after: &str, settings: &Settings) {
+    assert!(Module::parse(after.to_owned()).is_ok(), "{name}: the result is no Python");
+    assert_eq!(fix(given, after, settings), after, "{name}: a second run changes something");
+    let crlf = |text: &str| text.replace('\n', "\r\n");
+    assert_eq!(fix(given, &crlf(before), settings), crlf(after), "{name}: with CRLF");
+    let (bare, last) = (before.trim_end_matches('\n'), after.trim_end_matches('\n'));
+    assert_eq!(fix(given, bare, settings), last, "{name}: without a final line break");
+    let bom = format!("\u{feff}{before}");
+    assert_eq!(fix(given, &bom, settings), format!("\u{feff}{after}"), "{name}: with a byte order mark");
+}
+
+#[test]
+fn every_rule_does_what_its_documentation_says() {
+    for rule in RULES {
+        let name = rule.name();
+        let before = rule.example("Unsafe").unwrap_or_else(|| panic!("{name} has no example under `## Unsafe`"));
+        let after = rule.example("Safe").unwrap_or_else(|| panic!("{name} has no example under `## Safe`"));
+        let settings = Settings::default();
+        assert_eq!(fix(None, &before, &settings), with_helpers(&after), "{name}");
+        check(&name, None, &before, &with_helpers(&after), &settings);
+    }
+}
+
+/// Only one rule shows the helper functions in full; elsewhere they are left out.
+fn with_helpers(after: &str) -> String {
+    let helpers = safemig_transforms::layout::helper_sources();
+    let mut out = after.to_owned();
+    for (name, source) in helpers {
+        if after.contains(&format!("{name}(")) && !after.contains(&format!("def {name}(")) {
+            out.push_str("\n\n");
+            out.push_str(&source);
+        }
+    }
+    out
+}
+
+#[test]
+fn every_rule_is_documented() {
+    for rule in RULES {
+        let summary = rule.summary();
+        assert!(summary.len() <= 80, "{}: {summary}", rule.name());
+        assert!(summary.ends_with('.'), "{}: {summary}", rule.name());
+        assert!(rule.section("Why is this unsafe?").is_some(), "{}", rule.name());
+    }
+}
+
+/// One example of a gallery.
+#[derive(Default)]
+struct Example {
+    title: String,
+    prose: String,
+    settings: Vec<String>,
+    given: Option<String>,
+    before: String,
+    after: String,
+}
+
+fn gallery_path(rule: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshots").join(format!("{rule}.md"))
+}
+
+fn parse(text: &str) -> Vec<Example> {
+    let mut examples: Vec<Example> = Vec::new();
+    let mut fence: Option<(String, String)> = None;
+    for line in text.lines() {
+        if let Some((kind, code)) = &mut fence {
+            if line == "```" {
+                let (kind, code) = (kind.clone(), std::mem::take(code));
+                fence = None;
+                let example = examples.last_mut().expect("code belongs to an example");
+                match kind.as_str() {
+                    "python given" => example.given = Some(code),
+                    "python before" => example.before = code,
+                    "python after" => example.after = code,
+                    other => panic!("unknown fence {other}"),
+                }
+            } else {
+                let _ = writeln!(code, "{line}");
+            }
+        } else if let Some(title) = line.strip_prefix("## ") {
+            examples.push(Example { title: title.to_owned(), ..Example::default() });
+        } else if let Some(kind) = line.strip_prefix("```") {
+            fence = Some((kind.to_owned(), String::new()));
+        } else if let Some(example) = examples.last_mut() {
+            if let Some(setting) = line.strip_prefix("Settings: ") {
+                example.settings = setting.split(", ").map(|s| s.trim_matches('`').to_owned()).collect();
+            }
+            if !(line.is_empty() && example.prose.is_empty()) && example.before.is_empty() {
+                let _ = writeln!(example.prose, "{line}");
+            }
+        }
+    }
+    examples
+}
+
+fn settings(words: &[String]) -> Settings {
+    let mut settings = Settings::default();
+    for word in words {
+        let (key, value) = word.split_once(" = ").unwrap_or((word, ""));
+        let version = || {
+            let mut parts = value.trim_matches('"').split('.').map(|part| part.parse().expect("a number"));
+            (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+        };
+        match key {
+            "alembic-version" => settings.target.alembic = Some(version()),
+            "sqlalchemy-version" => settings.target.sqlalchemy = Some(version()),
+            "postgres-version" => settings.target.postgres = value.parse().expect("a number"),
+            "rerun" => settings.rerun = safemig_transforms::settings::Rerun::Plain,
+            "small-tables" => settings.small_tables = vec![value.trim_matches(['[', ']', '"']).to_owned()],
+            other => panic!("unknown setting {other}"),
+        }
+    }
+    settings
+}
+
+fn render(rule: &safemig_transforms::rules::Rule, examples: &[Example]) -> String {
+    let mut out = format!("# {}\n\n{}\n", rule.name(), rule.summary());
+    for example in examples {
+        let _ = write!(out, "\n## {}\n\n", example.title);
+        let prose = example.prose.trim();
+        if !prose.is_empty() {
+            let _ = write!(out, "{prose}\n\n");
+        }
+        if let Some(given) = &example.given {
+            let _ = write!(out, "```python given\n{given}```\n\n");
+        }
+        let _ = write!(out, "```python before\n{}```\n\n", example.before);
+        let _ = write!(out, "```python after\n{}```\n", example.after);
+    }
+    out
+}
+
+#[test]
+fn the_gallery_shows_what_the_program_does() {
+    let update = std::env::var_os("UPDATE").is_some();
+    for rule in RULES {
+        let path = gallery_path(&rule.name());
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut examples = parse(&text);
+        assert!(!examples.is_empty(), "{} has no examples", path.display());
+        for example in &mut examples {
+            let settings = settings(&example.settings);
+            example.after = fix(example.given.as_deref(), &example.before, &settings);
+            let name = format!("{}: {}", rule.name(), example.title);
+            check(&name, example.given.as_deref(), &example.before, &example.after, &settings);
+        }
+        let now = render(rule, &examples);
+        if update {
+            fs::write(&path, now).expect("the gallery can be written");
+        } else {
+            assert_eq!(now, text, "{} is stale: run `UPDATE=1 cargo test`", path.display());
+        }
+    }
+}
