@@ -269,6 +269,12 @@ impl<'a> Layout<'a> {
         let mut index = 0;
         while index < body.len() {
             let statement = &body[index];
+            if let Stmt::With(with) = statement
+                && self.hoist(with, parent)
+            {
+                index += 1;
+                continue;
+            }
             if let Some(plan) = self.plan_of(statement)
                 && self.plans[plan].operation.autocommit
             {
@@ -306,7 +312,11 @@ impl<'a> Layout<'a> {
             Stmt::With(with) => !self.leaving(with).is_empty(),
             _ => self
                 .plan_of(statement)
-                .is_some_and(|plan| !self.plans[plan].operation.autocommit),
+                .map(|plan| self.plans[plan].operation)
+                // A batch operation leaves with its whole block or not at all.
+                .is_some_and(|operation| {
+                    !operation.autocommit && !matches!(operation.origin.receiver, Receiver::Batch(_))
+                }),
         }
     }
 
@@ -331,20 +341,25 @@ impl<'a> Layout<'a> {
         let Some(variable) = with.items.last().and_then(|item| item.optional_vars.as_deref()) else {
             return true;
         };
+        let variable = self.module.text(variable);
         with.body.iter().any(|statement| match statement {
-            Stmt::Expr(expression) => match &*expression.value {
-                Expr::Call(call) => match &*call.func {
-                    Expr::Attribute(attribute) => {
-                        self.module.text(&*attribute.value) != self.module.text(variable)
-                    }
-                    _ => true,
-                },
-                Expr::StringLiteral(_) => false,
-                _ => true,
-            },
+            Stmt::Expr(expression) => !self.is_batch_call(&expression.value, variable),
             Stmt::Assign(_) | Stmt::AnnAssign(_) | Stmt::Pass(_) | Stmt::If(_) | Stmt::For(_) => false,
             _ => true,
         })
+    }
+
+    /// `batch_op.add_column(…)`, or a tuple of such calls where a comma was left behind.
+    fn is_batch_call(&self, expression: &Expr, variable: &str) -> bool {
+        match expression {
+            Expr::Call(call) => match &*call.func {
+                Expr::Attribute(attribute) => self.module.text(&*attribute.value) == variable,
+                _ => false,
+            },
+            Expr::Tuple(tuple) => tuple.elts.iter().all(|element| self.is_batch_call(element, variable)),
+            Expr::StringLiteral(_) => true,
+            _ => false,
+        }
     }
 
     /// `op.execute("COMMIT")` just in front of an index that is already built concurrently: the
@@ -412,6 +427,93 @@ impl<'a> Layout<'a> {
         if !self.unfold.contains(&edit) {
             self.unfold.push(edit);
         }
+    }
+
+    /// An `if` or `for` inside of a batch block with operations to move: it changes places with the
+    /// block, and the operations leave in the next pass.
+    ///
+    /// ```python
+    /// with op.batch_alter_table("t") as batch_op:      if not known:
+    ///     if not known:                                    with op.batch_alter_table("t") as batch_op:
+    ///         batch_op.create_index("ix", ["a"])               batch_op.create_index("ix", ["a"])
+    /// ```
+    fn hoist(&mut self, with: &'a StmtWith, parent: &str) -> bool {
+        let ids = with.items.iter().map(|item| item.context_expr.range());
+        let plans: Vec<usize> = ids.flat_map(|id| self.batch_plans(id)).collect();
+        let moves = |clause: &Clause| {
+            clause.body.iter().any(|statement| {
+                plans.iter().any(|plan| statement.range() == self.plans[*plan].operation.origin.statement)
+            })
+        };
+        let is_hoisted = |statement: &'a Stmt| {
+            let clauses = clauses(self.module, statement);
+            // Split, the block runs what is queued before the condition is looked at.
+            clauses.iter().any(moves)
+                && clauses.iter().all(|clause| {
+                    !has_call(clause.condition) && clause.body.iter().all(|inner| self.renderer.starts_line(inner.start()))
+                })
+        };
+        if self.runs_other_statements(with)
+            || !with.body.iter().any(is_hoisted)
+            || !with.body.iter().all(|statement| self.renderer.starts_line(statement.start()))
+        {
+            return false;
+        }
+        let source = self.module.source();
+        let newline = self.renderer.newline();
+        let current = self.renderer.indentation(with.start());
+        let unit = match current.strip_prefix(parent) {
+            Some(unit) if !unit.is_empty() => unit,
+            _ => self.printer.stylist.indentation().as_str(),
+        };
+        let Some(first) = with.body.first() else { return false };
+        let inner = self.renderer.indentation(first.start());
+        let header = header_range(self.module, with);
+        let comment = source[TextRange::new(header.end(), self.renderer.line_end(header.end()))].trim();
+        let header = &source[header];
+        let mut out = if comment.is_empty() { String::new() } else { format!("{current}{comment}{newline}") };
+        let mut open = false;
+        let mut gap_start = source.full_line_end(header_range(self.module, with).end());
+        for statement in &with.body {
+            let gap = TextRange::new(gap_start, source.line_start(statement.start()));
+            gap_start = source.full_line_end(statement.end());
+            if !is_hoisted(statement) {
+                if !open {
+                    out.push_str(&format!("{current}{header}{newline}"));
+                    open = true;
+                }
+                out.push_str(&self.lines(gap, inner, inner));
+                let range = TextRange::new(statement.start(), self.renderer.line_end(statement.end()));
+                out.push_str(&self.renderer.render(range, &[], inner, inner));
+                out.push_str(newline);
+                continue;
+            }
+            open = false;
+            out.push_str(&self.lines(gap, inner, current));
+            let mut from = statement.start();
+            for clause in clauses(self.module, statement) {
+                // Comments in front of `else` belong to the body above.
+                let before = TextRange::new(source.line_start(from), source.line_start(clause.header.start()));
+                out.push_str(&self.lines(before, inner, inner));
+                let header_line =
+                    TextRange::new(clause.header.start(), self.renderer.line_end(clause.header.end()));
+                out.push_str(&self.renderer.render(header_line, &[], inner, current));
+                out.push_str(&format!("{newline}{current}{unit}{header}{newline}"));
+                let Some(last) = clause.body.last() else { return false };
+                let body = TextRange::new(
+                    source.full_line_end(clause.header.end()),
+                    source.full_line_end(last.end()),
+                );
+                out.push_str(&source[body]);
+                from = body.end();
+            }
+            if !out.ends_with('\n') {
+                out.push_str(newline);
+            }
+        }
+        let range = TextRange::new(source.line_start(with.start()), self.renderer.line_end(with.end()));
+        self.unfold.push(Edit::replace(range, out.trim_end_matches(['\r', '\n'])));
+        true
     }
 
     /// Go into the suites of a statement that stays.
@@ -810,6 +912,41 @@ impl<'a> Layout<'a> {
         }
         at
     }
+}
+
+/// A part of an `if` or `for` statement.
+struct Clause<'a> {
+    /// `if …:`, the colon included.
+    header: TextRange,
+    condition: Option<&'a Expr>,
+    body: &'a [Stmt],
+}
+
+/// The parts of an `if`, or of a `for` without `else`; none for other statements.
+fn clauses<'a>(module: &Module, statement: &'a Stmt) -> Vec<Clause<'a>> {
+    let clause = |start, condition: Option<&'a Expr>, body: &'a [Stmt]| {
+        let after = condition.map_or(start, Ranged::end);
+        let colon = module.tokens().after(after).iter().find(|token| token.kind() == TokenKind::Colon);
+        Clause { header: TextRange::new(start, colon.map_or(after, Ranged::end)), condition, body }
+    };
+    match statement {
+        Stmt::If(branch) => {
+            let mut all = vec![clause(branch.start(), Some(&branch.test), &branch.body)];
+            all.extend(
+                branch.elif_else_clauses.iter().map(|part| clause(part.start(), part.test.as_ref(), &part.body)),
+            );
+            all
+        }
+        Stmt::For(block) if block.orelse.is_empty() => {
+            vec![clause(block.start(), Some(&block.iter), &block.body)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an expression calls anything, so that it may not be the same a little later.
+fn has_call(expression: Option<&Expr>) -> bool {
+    expression.is_some_and(|expression| ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr()))
 }
 
 /// `with … as batch_op:`, the colon included.
