@@ -43,6 +43,8 @@ install_missing
 mkdir -p "$environment"
 make_python sa20
 make_python sa14
+# Replays of older versions of the harness.
+find "$environment/replays" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null || true
 "$environment/sa20/bin/python" tests/harness/corpus.py "$environment/corpus"
 touch "$environment/ready"
 [ "${1:-}" != --setup ] || exit 0

@@ -172,11 +172,7 @@ pub(crate) struct Config {
 /// A file that can't be read or parsed, an unknown key, a value of the wrong kind, a
 /// `required-version` that this program doesn't meet, more than one path, or a path together with
 /// `isolated`.
-pub(crate) fn load(
-    working_directory: &Path,
-    arguments: &[String],
-    isolated: bool,
-) -> Result<Config> {
+pub(crate) fn load(working_directory: &Path, arguments: &[String], isolated: bool) -> Result<Config> {
     let mut overrides = Options::default();
     let mut path = None;
     for argument in arguments {
@@ -206,16 +202,8 @@ pub(crate) fn load(
         Some(file) => (file.options()?, Some(file.path)),
         None => (Options::default(), None),
     };
-    let root = path
-        .as_deref()
-        .and_then(Path::parent)
-        .unwrap_or(working_directory)
-        .to_path_buf();
-    Ok(Config {
-        options: overrides.or(options),
-        path,
-        root,
-    })
+    let root = path.as_deref().and_then(Path::parent).unwrap_or(working_directory).to_path_buf();
+    Ok(Config { options: overrides.or(options), path, root })
 }
 
 /// The configuration file closest to `directory`. In one directory `.safemig.toml` goes before
@@ -244,23 +232,16 @@ struct File {
 
 impl File {
     fn read(path: PathBuf) -> Result<Self> {
-        let bytes =
-            fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let bytes = fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            anyhow!(
-                "{}: not UTF-8 at byte {}",
-                path.display(),
-                error.utf8_error().valid_up_to()
-            )
+            anyhow!("{}: not UTF-8 at byte {}", path.display(), error.utf8_error().valid_up_to())
         })?;
         Ok(Self { path, text })
     }
 
     /// In `pyproject.toml` the settings are in a table, in the other files they are the file.
     fn is_pyproject(&self) -> bool {
-        self.path
-            .file_name()
-            .is_some_and(|name| name == "pyproject.toml")
+        self.path.file_name().is_some_and(|name| name == "pyproject.toml")
     }
 
     fn has_table(&self) -> Result<bool> {
@@ -279,15 +260,12 @@ impl File {
     }
 
     fn table(&self) -> Result<Option<Spanned<DeTable<'_>>>> {
-        let document = DeTable::parse(&self.text)
-            .map_err(|error| self.error(error.span(), error.message()))?;
+        let document =
+            DeTable::parse(&self.text).map_err(|error| self.error(error.span(), error.message()))?;
         if !self.is_pyproject() {
             return Ok(Some(document));
         }
-        let Some(DeValue::Table(mut tool)) = document
-            .into_inner()
-            .remove("tool")
-            .map(Spanned::into_inner)
+        let Some(DeValue::Table(mut tool)) = document.into_inner().remove("tool").map(Spanned::into_inner)
         else {
             return Ok(None);
         };
@@ -311,21 +289,14 @@ impl File {
     /// `path:line:column: message`, lines and columns (characters) counted from 1.
     fn error(&self, span: Option<Range<usize>>, message: &str) -> anyhow::Error {
         let (line, column) = line_and_column(&self.text, span.map_or(0, |span| span.start));
-        anyhow!(
-            "{}:{line}:{column}: {}",
-            self.path.display(),
-            message.trim_end()
-        )
+        anyhow!("{}:{line}:{column}: {}", self.path.display(), message.trim_end())
     }
 }
 
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// One value of `--config`.
@@ -383,10 +354,8 @@ fn read_options(table: Spanned<DeTable<'_>>) -> Result<Options, TableError> {
             });
         }
     }
-    Options::deserialize(toml::de::Deserializer::from(table)).map_err(|error| TableError {
-        span: error.span(),
-        message: error.message().to_owned(),
-    })
+    Options::deserialize(toml::de::Deserializer::from(table))
+        .map_err(|error| TableError { span: error.span(), message: error.message().to_owned() })
 }
 
 /// The key that `name` was probably meant to be.
@@ -408,12 +377,7 @@ fn check_required_version(table: &DeTable<'_>) -> Result<(), TableError> {
     let Some(text) = value.as_ref().as_str() else {
         return Ok(());
     }; // serde complains about the type
-    let fail = |message: String| {
-        Err(TableError {
-            span: Some(value.span()),
-            message,
-        })
-    };
+    let fail = |message: String| Err(TableError { span: Some(value.span()), message });
     let specifiers = match VersionSpecifiers::from_str(text) {
         Ok(specifiers) => specifiers,
         // A bare version means exactly that one, as in ruff.
@@ -426,22 +390,16 @@ fn check_required_version(table: &DeTable<'_>) -> Result<(), TableError> {
     };
     let ours = env!("CARGO_PKG_VERSION");
     match Version::from_str(ours) {
-        Ok(version) if !specifiers.contains(&version) => fail(format!(
-            "this configuration needs safemig {text}, but this is safemig {ours}"
-        )),
+        Ok(version) if !specifiers.contains(&version) => {
+            fail(format!("this configuration needs safemig {text}, but this is safemig {ours}"))
+        }
         _ => Ok(()),
     }
 }
 
 /// `pep440_rs` draws a picture of the text below its message; we point at the text ourselves.
 fn first_line(error: &dyn fmt::Display) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(':')
-        .to_owned()
+    error.to_string().lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
 }
 
 fn postgres_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
@@ -458,33 +416,23 @@ fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D
     let number = i64::deserialize(deserializer)?;
     match u32::try_from(number) {
         Ok(number @ 1..) => Ok(Some(number)),
-        _ => Err(D::Error::custom(format!(
-            "must be at least 1, not {number}"
-        ))),
+        _ => Err(D::Error::custom(format!("must be at least 1, not {number}"))),
     }
 }
 
 fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(deserializer).map_err(|error| {
-        D::Error::custom(format!(
-            "{error}\nhint: put the version in quotes: \"1.16\""
-        ))
-    })?;
+    let text = String::deserialize(deserializer)
+        .map_err(|error| D::Error::custom(format!("{error}\nhint: put the version in quotes: \"1.16\"")))?;
     match Version::from_str(&text) {
         Ok(_) => Ok(Some(text)),
-        Err(error) => Err(D::Error::custom(format!(
-            "`{text}` is not a version: {}",
-            first_line(&error)
-        ))),
+        Err(error) => Err(D::Error::custom(format!("`{text}` is not a version: {}", first_line(&error)))),
     }
 }
 
 /// The value goes into SQL: only what PostgreSQL would accept as `lock_timeout` may pass.
 fn lock_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     // https://www.postgresql.org/docs/current/config-setting.html: time units, case-sensitive.
     let unit = text[digits..].trim_start();
     let valid = (1..=9).contains(&digits) && ["", "us", "ms", "s", "min", "h", "d"].contains(&unit);
@@ -513,11 +461,7 @@ mod tests {
     }
 
     fn options(text: &str) -> Result<Options> {
-        File {
-            path: "safemig.toml".into(),
-            text: text.to_owned(),
-        }
-        .options()
+        File { path: "safemig.toml".into(), text: text.to_owned() }.options()
     }
 
     fn error(text: &str) -> String {
@@ -525,10 +469,7 @@ mod tests {
     }
 
     fn with(root: &Path, arguments: &[&str], isolated: bool) -> Result<Config> {
-        let arguments: Vec<String> = arguments
-            .iter()
-            .map(|&argument| argument.to_owned())
-            .collect();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         load(root, &arguments, isolated)
     }
 
@@ -562,17 +503,9 @@ exclude = []
         assert_eq!(read.postgres_version, Some(14));
         assert_eq!(read.split, Some(Split::AutocommitBlock));
         assert_eq!(read.rerun, Some(Rerun::Plain));
-        assert_eq!(
-            read.per_file_ignores.as_ref().unwrap()["migrations/versions/2019_*"],
-            ["ALL"]
-        );
-        let serde_json::Value::Object(fields) = serde_json::to_value(&read).unwrap() else {
-            panic!()
-        };
-        assert!(
-            fields.values().all(|value| !value.is_null()),
-            "a key is missing from the example"
-        );
+        assert_eq!(read.per_file_ignores.as_ref().unwrap()["migrations/versions/2019_*"], ["ALL"]);
+        let serde_json::Value::Object(fields) = serde_json::to_value(&read).unwrap() else { panic!() };
+        assert!(fields.values().all(|value| !value.is_null()), "a key is missing from the example");
         let mut fields: Vec<&str> = fields.keys().map(String::as_str).collect();
         let mut keys = KEYS.to_vec();
         fields.sort_unstable();
@@ -596,10 +529,7 @@ exclude = []
                 "split = 'x'\nlock_timeout = '5s'",
                 "safemig.toml:2:1: unknown key `lock_timeout`\nhint: did you mean `lock-timeout`?",
             ),
-            (
-                "\n  ignored = []",
-                "safemig.toml:2:3: unknown key `ignored`\nhint: did you mean `ignore`?",
-            ),
+            ("\n  ignored = []", "safemig.toml:2:3: unknown key `ignored`\nhint: did you mean `ignore`?"),
             (
                 "postgress-version = 14",
                 "safemig.toml:1:1: unknown key `postgress-version`\nhint: did you mean `postgres-version`?",
@@ -608,38 +538,20 @@ exclude = []
                 "postgres-version = 9",
                 "safemig.toml:1:20: postgres-version must be a major version from 10 to 19, not 9",
             ),
-            (
-                "a = 1",
-                "safemig.toml:1:1: unknown key `a`\nhint: the keys are required-version,",
-            ),
-            (
-                "select = 'ALL'",
-                "safemig.toml:1:10: invalid type: string \"ALL\", expected a sequence",
-            ),
+            ("a = 1", "safemig.toml:1:1: unknown key `a`\nhint: the keys are required-version,"),
+            ("select = 'ALL'", "safemig.toml:1:10: invalid type: string \"ALL\", expected a sequence"),
             (
                 "split = 'x'",
                 "safemig.toml:1:9: unknown variant `x`, expected `autocommit-block` or `revision`",
             ),
-            (
-                "alembic-version = 1.16",
-                "safemig.toml:1:19: invalid type: floating point `1.16`",
-            ),
-            (
-                "alembic-version = 'new'",
-                "safemig.toml:1:19: `new` is not a version",
-            ),
+            ("alembic-version = 1.16", "safemig.toml:1:19: invalid type: floating point `1.16`"),
+            ("alembic-version = 'new'", "safemig.toml:1:19: `new` is not a version"),
             (
                 "lock-timeout = '5 parsecs'",
                 "safemig.toml:1:16: lock-timeout: `5 parsecs` is not a time\nhint:",
             ),
-            (
-                "lock-timeout = \"5s'; DROP TABLE x\"",
-                "safemig.toml:1:16: lock-timeout:",
-            ),
-            (
-                "max-index-columns = 0",
-                "safemig.toml:1:21: must be at least 1, not 0",
-            ),
+            ("lock-timeout = \"5s'; DROP TABLE x\"", "safemig.toml:1:16: lock-timeout:"),
+            ("max-index-columns = 0", "safemig.toml:1:21: must be at least 1, not 0"),
             ("ignore = [", "safemig.toml:1:1"),
             ("é = 1", "safemig.toml:1:1"),
         ] {
@@ -650,24 +562,16 @@ exclude = []
 
     #[test]
     fn required_version() {
-        for good in [
-            ">=0.0.1",
-            env!("CARGO_PKG_VERSION"),
-            concat!("==", env!("CARGO_PKG_VERSION")),
-        ] {
+        for good in [">=0.0.1", env!("CARGO_PKG_VERSION"), concat!("==", env!("CARGO_PKG_VERSION"))] {
             options(&format!("required-version = '{good}'")).unwrap();
         }
         let ours = env!("CARGO_PKG_VERSION");
         // Before the key that this version doesn't know yet.
         assert_eq!(
             error("new-key = 1\nrequired-version = '>=99'"),
-            format!(
-                "safemig.toml:2:20: this configuration needs safemig >=99, but this is safemig {ours}"
-            )
+            format!("safemig.toml:2:20: this configuration needs safemig >=99, but this is safemig {ours}")
         );
-        assert!(
-            error("required-version = '>>1'").starts_with("safemig.toml:1:20: required-version: ")
-        );
+        assert!(error("required-version = '>>1'").starts_with("safemig.toml:1:20: required-version: "));
     }
 
     #[test]
@@ -692,26 +596,16 @@ exclude = []
             assert_eq!(config.path, Some(root.join(file)));
             assert_eq!(config.root, root.join(file).parent().unwrap());
         }
-        assert_eq!(
-            with(&root, &[], true).unwrap(),
-            Config {
-                root: root.clone(),
-                ..Config::default()
-            }
-        );
+        assert_eq!(with(&root, &[], true).unwrap(), Config { root: root.clone(), ..Config::default() });
     }
 
     #[test]
     fn positions_in_pyproject() {
-        let (_dir, root) = tree(&[(
-            "pyproject.toml",
-            "[project]\nname = 'x'\n\n[tool.safemig]\nselekt = []\n",
-        )]);
+        let (_dir, root) =
+            tree(&[("pyproject.toml", "[project]\nname = 'x'\n\n[tool.safemig]\nselekt = []\n")]);
         let message = with(&root, &[], false).unwrap_err().to_string();
         assert!(
-            message.ends_with(
-                "pyproject.toml:5:1: unknown key `selekt`\nhint: did you mean `select`?"
-            ),
+            message.ends_with("pyproject.toml:5:1: unknown key `selekt`\nhint: did you mean `select`?"),
             "{message}"
         );
     }
@@ -723,72 +617,34 @@ exclude = []
             ("other.toml", "postgres-version = 12"),
             ("p/pyproject.toml", ""),
         ]);
-        let version = |arguments: &[&str], isolated| {
-            with(&root, arguments, isolated)
-                .unwrap()
-                .options
-                .postgres_version
-        };
+        let version =
+            |arguments: &[&str], isolated| with(&root, arguments, isolated).unwrap().options.postgres_version;
         assert_eq!(version(&["postgres-version=13"], false), Some(13));
-        assert_eq!(
-            version(&["postgres-version = 13", "postgres-version = 14"], true),
-            Some(14)
-        );
+        assert_eq!(version(&["postgres-version = 13", "postgres-version = 14"], true), Some(14));
         assert_eq!(version(&["other.toml"], false), Some(12));
+        assert_eq!(version(&["other.toml", "postgres-version=13"], false), Some(13));
         assert_eq!(
-            version(&["other.toml", "postgres-version=13"], false),
-            Some(13)
-        );
-        assert_eq!(
-            with(&root, &["postgres-version=13"], false)
-                .unwrap()
-                .options
-                .split,
+            with(&root, &["postgres-version=13"], false).unwrap().options.split,
             Some(Split::Revision)
         );
         let config = with(&root, &["per-file-ignores.'a/*' = ['ALL']"], false).unwrap();
         assert_eq!(config.options.per_file_ignores.unwrap()["a/*"], ["ALL"]);
         for (arguments, isolated, expected) in [
-            (
-                &["nope.toml"][..],
-                false,
-                "`--config nope.toml`: no such file",
-            ),
-            (
-                &["./a=b/nope.toml"],
-                false,
-                "`--config ./a=b/nope.toml`: no such file",
-            ),
-            (
-                &["split=revision"],
-                false,
-                "`--config split=revision` is not valid TOML",
-            ),
+            (&["nope.toml"][..], false, "`--config nope.toml`: no such file"),
+            (&["./a=b/nope.toml"], false, "`--config ./a=b/nope.toml`: no such file"),
+            (&["split=revision"], false, "`--config split=revision` is not valid TOML"),
             (
                 &["splitt='x'"],
                 false,
                 "`--config splitt='x'`: unknown key `splitt`\nhint: did you mean `split`?",
             ),
-            (
-                &["other.toml", "safemig.toml"],
-                false,
-                "`--config safemig.toml`: only one",
-            ),
-            (
-                &["other.toml"],
-                true,
-                "`--config other.toml` can't be used with `--isolated`",
-            ),
+            (&["other.toml", "safemig.toml"], false, "`--config safemig.toml`: only one"),
+            (&["other.toml"], true, "`--config other.toml` can't be used with `--isolated`"),
         ] {
             let message = with(&root, arguments, isolated).unwrap_err().to_string();
             assert!(message.starts_with(expected), "{message}");
         }
-        let message = with(&root, &["p/pyproject.toml"], false)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.ends_with("pyproject.toml has no table [tool.safemig]"),
-            "{message}"
-        );
+        let message = with(&root, &["p/pyproject.toml"], false).unwrap_err().to_string();
+        assert!(message.ends_with("pyproject.toml has no table [tool.safemig]"), "{message}");
     }
 }

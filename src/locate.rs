@@ -77,9 +77,7 @@ impl AlembicProject {
         self.version_locations
             .iter()
             .map(|location| real(location))
-            .any(|location| {
-                directory == location || (self.recursive && directory.starts_with(&location))
-            })
+            .any(|location| directory == location || (self.recursive && directory.starts_with(&location)))
     }
 
     /// Whether a version location or the script directory is `directory` or below it.
@@ -112,10 +110,7 @@ impl Request<'_> {
     /// The project of `-c`, if that was given.
     fn explicit(&self) -> Option<Result<AlembicProject>> {
         let config = absolute(self.config?, self.working_directory);
-        Some(
-            Files::named(config, self.working_directory)
-                .and_then(|files| files.project(self.section())),
-        )
+        Some(Files::named(config, self.working_directory).and_then(|files| files.project(self.section())))
     }
 }
 
@@ -149,14 +144,9 @@ pub(crate) fn discover(request: &Request<'_>) -> Result<Option<AlembicProject>> 
 pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProject> {
     let path = absolute(path, request.working_directory);
     let is_directory = path.is_dir();
-    let directory = if is_directory {
-        path.as_path()
-    } else {
-        path.parent().unwrap_or(&path)
-    };
-    let fits = |project: &AlembicProject| {
-        project.reads(directory) || (is_directory && project.is_below(directory))
-    };
+    let directory = if is_directory { path.as_path() } else { path.parent().unwrap_or(&path) };
+    let fits =
+        |project: &AlembicProject| project.reads(directory) || (is_directory && project.is_below(directory));
 
     let mut notes = Vec::new();
     if let Some(explicit) = request.explicit() {
@@ -165,11 +155,7 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
             return Ok(project);
         }
         if let Some(config) = &project.config_path {
-            notes.push(format!(
-                "{}: no version location holds {}",
-                config.display(),
-                path.display()
-            ));
+            notes.push(format!("{}: no version location holds {}", config.display(), path.display()));
         }
     } else {
         for above in directory.ancestors() {
@@ -181,9 +167,7 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
                     continue;
                 }
             };
-            let sections = request
-                .section
-                .map_or_else(|| files.sections(), |one| vec![one.to_owned()]);
+            let sections = request.section.map_or_else(|| files.sections(), |one| vec![one.to_owned()]);
             for section in sections {
                 match files.project(&section) {
                     Ok(project) if fits(&project) => {
@@ -195,10 +179,7 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
             }
         }
     }
-    Ok(AlembicProject {
-        notes,
-        ..without_configuration(directory)
-    })
+    Ok(AlembicProject { notes, ..without_configuration(directory) })
 }
 
 /// Sorts `files` by project: one history has to be read for each.
@@ -207,10 +188,7 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
 ///
 /// # Errors
 /// See [`for_path`].
-pub(crate) fn group(
-    files: &[PathBuf],
-    request: &Request<'_>,
-) -> Result<Vec<(AlembicProject, Vec<PathBuf>)>> {
+pub(crate) fn group(files: &[PathBuf], request: &Request<'_>) -> Result<Vec<(AlembicProject, Vec<PathBuf>)>> {
     let mut groups: Vec<(AlembicProject, Vec<PathBuf>)> = Vec::new();
     let mut by_directory: BTreeMap<&Path, usize> = BTreeMap::new();
     for file in files {
@@ -233,19 +211,13 @@ pub(crate) fn group(
 
 /// The project of a directory of revision files for which no configuration was found.
 fn without_configuration(directory: &Path) -> AlembicProject {
-    let Some(script_location) = directory
-        .ancestors()
-        .find(|above| above.join("env.py").is_file())
-    else {
+    let Some(script_location) = directory.ancestors().find(|above| above.join("env.py").is_file()) else {
         return AlembicProject::bare(directory);
     };
     let versions = script_location.join("versions");
     let inside = directory.starts_with(&versions);
-    let location = if inside || directory == script_location {
-        versions.clone()
-    } else {
-        directory.to_path_buf()
-    };
+    let location =
+        if inside || directory == script_location { versions.clone() } else { directory.to_path_buf() };
     AlembicProject {
         script_location: script_location.to_path_buf(),
         env_py: Some(script_location.join("env.py")),
@@ -291,43 +263,21 @@ impl Files {
     /// What `-c` names. The other of the two files is looked for in the working directory, as
     /// Alembic does.
     fn named(config: PathBuf, working_directory: &Path) -> Result<Self> {
-        let bases = bases(&[
-            Some(working_directory),
-            config.parent(),
-            config.parent().and_then(Path::parent),
-        ]);
-        if config
-            .file_name()
-            .is_some_and(|name| name == "pyproject.toml")
-        {
+        let bases =
+            bases(&[Some(working_directory), config.parent(), config.parent().and_then(Path::parent)]);
+        if config.file_name().is_some_and(|name| name == "pyproject.toml") {
             let ini = working_directory.join("alembic.ini");
-            let ini = if ini.is_file() {
-                Some(IniFile::read(ini)?)
-            } else {
-                None
-            };
-            return Ok(Self {
-                ini,
-                toml: Some(TomlFile::read(&config)?),
-                bases,
-            });
+            let ini = if ini.is_file() { Some(IniFile::read(ini)?) } else { None };
+            return Ok(Self { ini, toml: Some(TomlFile::read(&config)?), bases });
         }
         let toml = TomlFile::read_if_alembic(working_directory.join("pyproject.toml"))?;
-        Ok(Self {
-            ini: Some(IniFile::read(config)?),
-            toml,
-            bases,
-        })
+        Ok(Self { ini: Some(IniFile::read(config)?), toml, bases })
     }
 
     /// The configuration in `directory` itself, or Flask-Migrate's in `migrations` below it.
     fn of_directory(directory: &Path, working_directory: &Path) -> Result<Option<Self>> {
         let ini = directory.join("alembic.ini");
-        let ini = if ini.is_file() {
-            Some(IniFile::read(ini)?)
-        } else {
-            None
-        };
+        let ini = if ini.is_file() { Some(IniFile::read(ini)?) } else { None };
         let toml = TomlFile::read_if_alembic(directory.join("pyproject.toml"))?;
         if ini.is_some() || toml.is_some() {
             let bases = bases(&[Some(directory), Some(working_directory), directory.parent()]);
@@ -339,34 +289,21 @@ impl Files {
             return Ok(None);
         }
         let bases = bases(&[Some(&migrations), Some(directory), Some(working_directory)]);
-        Ok(Some(Self {
-            ini: Some(IniFile::read(ini)?),
-            toml: None,
-            bases,
-        }))
+        Ok(Some(Self { ini: Some(IniFile::read(ini)?), toml: None, bases }))
     }
 
     /// Every section that describes an environment, the default one first.
     fn sections(&self) -> Vec<String> {
         let mut sections = vec![DEFAULT_SECTION.to_owned()];
-        sections.extend(
-            self.ini
-                .iter()
-                .flat_map(IniFile::environments)
-                .filter(|name| *name != DEFAULT_SECTION),
-        );
+        sections
+            .extend(self.ini.iter().flat_map(IniFile::environments).filter(|name| *name != DEFAULT_SECTION));
         sections
     }
 
     fn project(&self, section: &str) -> Result<AlembicProject> {
-        let settings = Settings {
-            files: self,
-            section,
-        };
+        let settings = Settings { files: self, section };
         let config_path = settings.config_path()?.to_path_buf();
-        settings
-            .project()
-            .with_context(|| format!("{}", config_path.display()))
+        settings.project().with_context(|| format!("{}", config_path.display()))
     }
 }
 
@@ -434,13 +371,9 @@ impl Settings<'_> {
     /// The file that names the script directory: what a message should point at.
     fn config_path(&self) -> Result<&Path> {
         let Files { ini, toml, .. } = self.files;
-        let ini_has = ini
-            .as_ref()
-            .is_some_and(|ini| ini.raw(self.section, "script_location").is_some());
+        let ini_has = ini.as_ref().is_some_and(|ini| ini.raw(self.section, "script_location").is_some());
         match (ini, toml) {
-            (_, Some(toml)) if !ini_has && toml.table.contains_key("script_location") => {
-                Ok(&toml.path)
-            }
+            (_, Some(toml)) if !ini_has && toml.table.contains_key("script_location") => Ok(&toml.path),
             (Some(ini), _) => Ok(&ini.path),
             (None, Some(toml)) => Ok(&toml.path),
             (None, None) => bail!("no configuration of Alembic"),
@@ -448,16 +381,8 @@ impl Settings<'_> {
     }
 
     fn no_script_location(&self) -> anyhow::Error {
-        let others = self
-            .files
-            .ini
-            .as_ref()
-            .map(IniFile::environments)
-            .unwrap_or_default();
-        let others: Vec<String> = others
-            .into_iter()
-            .filter(|name| name != self.section)
-            .collect();
+        let others = self.files.ini.as_ref().map(IniFile::environments).unwrap_or_default();
+        let others: Vec<String> = others.into_iter().filter(|name| name != self.section).collect();
         if others.is_empty() {
             anyhow!("no `script_location` in section [{}]", self.section)
         } else {
@@ -489,12 +414,7 @@ impl Settings<'_> {
         if let Some(text) = self.ini_text(name)? {
             return Ok(text == "true");
         }
-        match self
-            .files
-            .toml
-            .as_ref()
-            .and_then(|toml| toml.table.get(name))
-        {
+        match self.files.toml.as_ref().and_then(|toml| toml.table.get(name)) {
             None => Ok(false),
             Some(toml::Value::Boolean(flag)) => Ok(*flag),
             Some(other) => bail!("{name}: expected true or false, found {}", other.type_str()),
@@ -502,21 +422,18 @@ impl Settings<'_> {
     }
 
     fn ini_text(&self, name: &str) -> Result<Option<String>> {
-        self.files
-            .ini
-            .as_ref()
-            .map_or(Ok(None), |ini| ini.get(self.section, name))
+        self.files.ini.as_ref().map_or(Ok(None), |ini| ini.get(self.section, name))
     }
 
     /// `Config.get_version_locations_list`.
     fn version_locations(&self) -> Result<Option<Vec<String>>> {
         match self.ini_text("version_locations")? {
-            Some(text) if !text.is_empty() => Ok(Some(
-                match self.separator(&["path_separator", "version_path_separator"])? {
+            Some(text) if !text.is_empty() => {
+                Ok(Some(match self.separator(&["path_separator", "version_path_separator"])? {
                     Some(separator) => split_on(&text, separator),
                     None => split_legacy(&text, &[]),
-                },
-            )),
+                }))
+            }
             _ => self.toml_list("version_locations"),
         }
     }
@@ -558,10 +475,7 @@ impl Settings<'_> {
         let items = match toml.table.get(name) {
             None => return Ok(None),
             Some(toml::Value::Array(items)) => items,
-            Some(other) => bail!(
-                "{name}: expected an array of strings, found {}",
-                other.type_str()
-            ),
+            Some(other) => bail!("{name}: expected an array of strings, found {}", other.type_str()),
         };
         let text = |item: &toml::Value| match item {
             toml::Value::String(text) => toml.interpolate(name, text),
@@ -596,34 +510,19 @@ impl Settings<'_> {
         let prepended = self.prepend_sys_path().context("prepend_sys_path")?;
         let mut directories: Vec<PathBuf> = prepended
             .iter()
-            .flat_map(|entry| {
-                self.files
-                    .bases
-                    .iter()
-                    .map(move |base| absolute(Path::new(entry), base))
-            })
+            .flat_map(|entry| self.files.bases.iter().map(move |base| absolute(Path::new(entry), base)))
             .collect();
         directories.extend(self.files.bases.iter().cloned());
-        let sources: Vec<PathBuf> = directories
-            .iter()
-            .map(|directory| directory.join("src"))
-            .collect();
+        let sources: Vec<PathBuf> = directories.iter().map(|directory| directory.join("src")).collect();
         directories.extend(sources);
         directories
             .iter()
             .map(|directory| directory.join(&package).join(&below))
             .find(|candidate| candidate.is_dir())
             .with_context(|| {
-                let places: Vec<String> = self
-                    .files
-                    .bases
-                    .iter()
-                    .map(|base| base.display().to_string())
-                    .collect();
-                format!(
-                    "`{text}`: no such package directory in {} or their `src`",
-                    places.join(", ")
-                )
+                let places: Vec<String> =
+                    self.files.bases.iter().map(|base| base.display().to_string()).collect();
+                format!("`{text}`: no such package directory in {} or their `src`", places.join(", "))
             })
     }
 }
@@ -631,11 +530,7 @@ impl Settings<'_> {
 /// Alembic's splitting with a configured separator. An entry of blanks only is dropped here, as in
 /// [`split_legacy`]; Alembic takes it for the working directory, which nobody who wrote `a , b` meant.
 fn split_on(text: &str, separator: char) -> Vec<String> {
-    text.split(separator)
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(str::to_owned)
-        .collect()
+    text.split(separator).map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 /// Alembic's splitting without one: `re.compile(r", *|(?: +)")`, and for `prepend_sys_path` also at
@@ -664,16 +559,14 @@ struct IniFile {
 impl IniFile {
     fn read(path: PathBuf) -> Result<Self> {
         let text = read_text(&path)?;
-        let sections =
-            parse_ini(text).with_context(|| format!("could not parse {}", path.display()))?;
+        let sections = parse_ini(text).with_context(|| format!("could not parse {}", path.display()))?;
         Ok(Self { path, sections })
     }
 
     /// The option as it is written; `[DEFAULT]` holds for every section that exists.
     fn raw(&self, section: &str, option: &str) -> Option<&str> {
         let own = self.sections.get(section)?.get(option);
-        own.or_else(|| self.sections.get("DEFAULT")?.get(option))
-            .map(String::as_str)
+        own.or_else(|| self.sections.get("DEFAULT")?.get(option)).map(String::as_str)
     }
 
     /// The option with `%(name)s` and `%%` replaced.
@@ -683,22 +576,16 @@ impl IniFile {
         };
         let here = here(&self.path);
         let lookup = |name: &str| {
-            let found = self
-                .raw(section, name)
-                .map(|text| Found::Raw(text.to_owned()));
+            let found = self.raw(section, name).map(|text| Found::Raw(text.to_owned()));
             found.or_else(|| (name == "here").then(|| Found::Final(here.clone())))
         };
-        interpolate(raw, &lookup, 1)
-            .map(Some)
-            .with_context(|| format!("[{section}] {option}"))
+        interpolate(raw, &lookup, 1).map(Some).with_context(|| format!("[{section}] {option}"))
     }
 
     /// The sections that name a script directory or version locations themselves.
     fn environments(&self) -> Vec<String> {
         let describes = |options: &BTreeMap<String, String>| {
-            ["script_location", "version_locations"]
-                .iter()
-                .any(|name| options.contains_key(*name))
+            ["script_location", "version_locations"].iter().any(|name| options.contains_key(*name))
         };
         self.sections
             .iter()
@@ -718,9 +605,7 @@ fn parse_ini(text: String) -> Result<BTreeMap<String, BTreeMap<String, String>>>
         .map(|(section, options)| {
             let options = options
                 .into_iter()
-                .filter_map(|(name, value)| {
-                    Some((name.to_lowercase(), value?.replace("\r\n", "\n")))
-                })
+                .filter_map(|(name, value)| Some((name.to_lowercase(), value?.replace("\r\n", "\n"))))
                 .collect();
             (section, options)
         })
@@ -751,17 +636,12 @@ impl TomlFile {
         // none of our business.
         let configures =
             text.contains("tool.alembic") || (text.contains("[tool]") && text.contains("alembic"));
-        if configures {
-            Self::parse(path, &text)
-        } else {
-            Ok(None)
-        }
+        if configures { Self::parse(path, &text) } else { Ok(None) }
     }
 
     fn parse(path: PathBuf, text: &str) -> Result<Option<Self>> {
-        let mut document: toml::Table = text
-            .parse()
-            .with_context(|| format!("could not parse {}", path.display()))?;
+        let mut document: toml::Table =
+            text.parse().with_context(|| format!("could not parse {}", path.display()))?;
         let Some(toml::Value::Table(mut tool)) = document.remove("tool") else {
             return Ok(None);
         };
@@ -782,11 +662,7 @@ impl TomlFile {
 /// `%(here)s`: the directory of the configuration file, with forward slashes.
 fn here(path: &Path) -> String {
     let directory = path.parent().unwrap_or(path).to_string_lossy().into_owned();
-    if cfg!(windows) {
-        directory.replace('\\', "/")
-    } else {
-        directory
-    }
+    if cfg!(windows) { directory.replace('\\', "/") } else { directory }
 }
 
 /// What a `%(name)s` stands for.
@@ -812,9 +688,8 @@ fn interpolate(text: &str, lookup: &dyn Fn(&str) -> Option<Found>, depth: usize)
         if let Some(after) = after.strip_prefix('%') {
             result.push('%');
             rest = after;
-        } else if let Some((name, after)) = after
-            .strip_prefix('(')
-            .and_then(|reference| reference.split_once(")s"))
+        } else if let Some((name, after)) =
+            after.strip_prefix('(').and_then(|reference| reference.split_once(")s"))
         {
             match lookup(&name.to_lowercase()) {
                 Some(Found::Raw(text)) => result.push_str(&interpolate(&text, lookup, depth + 1)?),
@@ -857,11 +732,7 @@ mod tests {
     }
 
     fn request(root: &Path) -> Request<'_> {
-        Request {
-            working_directory: root,
-            config: None,
-            section: None,
-        }
+        Request { working_directory: root, config: None, section: None }
     }
 
     fn found(root: &Path) -> AlembicProject {
@@ -873,13 +744,7 @@ mod tests {
         found(&root)
             .version_locations
             .iter()
-            .map(|path| {
-                path.strip_prefix(&root)
-                    .unwrap_or(path)
-                    .to_str()
-                    .unwrap()
-                    .to_owned()
-            })
+            .map(|path| path.strip_prefix(&root).unwrap_or(path).to_str().unwrap().to_owned())
             .collect()
     }
 
@@ -897,10 +762,7 @@ mod tests {
         assert_eq!(project.section, "alembic");
         assert_eq!(project.script_location, root.join("migrations"));
         assert_eq!(project.env_py, Some(root.join("migrations/env.py")));
-        assert_eq!(
-            project.version_locations,
-            [root.join("migrations/versions")]
-        );
+        assert_eq!(project.version_locations, [root.join("migrations/versions")]);
         assert_eq!(project.file_template.as_deref(), Some("%(year)d_%(rev)s"));
         assert!(!project.recursive);
         assert_eq!(project.root, root);
@@ -930,10 +792,7 @@ mod tests {
         ]);
         let project = found(&root);
         assert_eq!(project.config_path, Some(root.join("pyproject.toml")));
-        assert_eq!(
-            project.version_locations,
-            [root.join("m/a"), root.join("b")]
-        );
+        assert_eq!(project.version_locations, [root.join("m/a"), root.join("b")]);
         assert!(project.recursive);
         assert_eq!(project.file_template.as_deref(), Some("%(rev)s"));
     }
@@ -941,10 +800,7 @@ mod tests {
     #[test]
     fn the_ini_file_goes_before_pyproject_setting_by_setting() {
         let (_dir, root) = tree(&[
-            (
-                "alembic.ini",
-                "[alembic]\nrecursive_version_locations = false\n[logger_root]\nlevel = WARN\n",
-            ),
+            ("alembic.ini", "[alembic]\nrecursive_version_locations = false\n[logger_root]\nlevel = WARN\n"),
             (
                 "pyproject.toml",
                 "[tool.alembic]\nscript_location = \"m\"\nrecursive_version_locations = true\n",
@@ -959,10 +815,7 @@ mod tests {
     #[test]
     fn a_pyproject_without_alembic_is_not_a_project() {
         let (_dir, root) = tree(&[
-            (
-                "pyproject.toml",
-                "[project]\ndependencies = [\"alembic\"]\n",
-            ),
+            ("pyproject.toml", "[project]\ndependencies = [\"alembic\"]\n"),
             ("broken/pyproject.toml", "x = ["),
         ]);
         assert_eq!(discover(&request(&root.join("broken"))).unwrap(), None);
@@ -989,19 +842,9 @@ mod tests {
         };
         assert_eq!(found(&root), expected);
         assert_eq!(found(&root.join("migrations/versions")), expected);
-        assert_eq!(
-            for_path(&root.join("migrations/versions/a.py"), &request(&root)).unwrap(),
-            expected
-        );
+        assert_eq!(for_path(&root.join("migrations/versions/a.py"), &request(&root)).unwrap(), expected);
         let config = Path::new("migrations/alembic.ini");
-        assert_eq!(
-            discover(&Request {
-                config: Some(config),
-                ..request(&root)
-            })
-            .unwrap(),
-            Some(expected)
-        );
+        assert_eq!(discover(&Request { config: Some(config), ..request(&root) }).unwrap(), Some(expected));
     }
 
     #[test]
@@ -1015,33 +858,14 @@ mod tests {
             ("db/b/env.py", ""),
         ]);
         let config = Some(Path::new("db/my.ini"));
-        let at = |section| {
-            discover(&Request {
-                config,
-                section,
-                ..request(&root)
-            })
-        };
+        let at = |section| discover(&Request { config, section, ..request(&root) });
         // Alembic resolves relative paths against the working directory.
-        assert_eq!(
-            at(Some("one")).unwrap().unwrap().script_location,
-            root.join("db/a")
-        );
-        assert_eq!(
-            at(Some("two")).unwrap().unwrap().script_location,
-            root.join("db/b")
-        );
+        assert_eq!(at(Some("one")).unwrap().unwrap().script_location, root.join("db/a"));
+        assert_eq!(at(Some("two")).unwrap().unwrap().script_location, root.join("db/b"));
         let error = format!("{:#}", at(None).unwrap_err());
-        assert!(
-            error.contains("my.ini: no `script_location` in section [alembic]"),
-            "{error}"
-        );
+        assert!(error.contains("my.ini: no `script_location` in section [alembic]"), "{error}");
         assert!(error.contains("`-n`: two"), "{error}");
-        let missing = discover(&Request {
-            config: Some(Path::new("no.ini")),
-            ..request(&root)
-        })
-        .unwrap_err();
+        let missing = discover(&Request { config: Some(Path::new("no.ini")), ..request(&root) }).unwrap_err();
         assert!(format!("{missing:#}").contains("no.ini"), "{missing:#}");
     }
 
@@ -1052,31 +876,16 @@ mod tests {
         assert_eq!(with("version_locations =\n"), ["m/versions"]);
         // Without a separator: at blanks and commas.
         assert_eq!(with("version_locations = a b, c,d\n"), ["a", "b", "c", "d"]);
-        assert_eq!(
-            with("version_locations = a b\npath_separator = ;\n"),
-            ["a b"]
-        );
-        assert_eq!(
-            with("version_locations = a ; b;\npath_separator = ;\n"),
-            ["a", "b"]
-        );
-        assert_eq!(
-            with("version_locations = a:b\nversion_path_separator = :\n"),
-            ["a", "b"]
-        );
-        assert_eq!(
-            with("version_locations = a  b\npath_separator = space\n"),
-            ["a", "b"]
-        );
+        assert_eq!(with("version_locations = a b\npath_separator = ;\n"), ["a b"]);
+        assert_eq!(with("version_locations = a ; b;\npath_separator = ;\n"), ["a", "b"]);
+        assert_eq!(with("version_locations = a:b\nversion_path_separator = :\n"), ["a", "b"]);
+        assert_eq!(with("version_locations = a  b\npath_separator = space\n"), ["a", "b"]);
         assert_eq!(
             with("path_separator = space\nversion_path_separator = :\nversion_locations = a b\n"),
             ["a", "b"]
         );
         if cfg!(unix) {
-            assert_eq!(
-                with("version_locations = a:b\npath_separator = os\n"),
-                ["a", "b"]
-            );
+            assert_eq!(with("version_locations = a:b\npath_separator = os\n"), ["a", "b"]);
         }
         let lines = "version_locations =\n    %(here)s/m/a\n    # the old ones\n\n    %(here)s/b c\npath_separator = newline\n";
         assert_eq!(with(lines), ["m/a", "b c"]);
@@ -1088,10 +897,7 @@ mod tests {
             ("m/env.py", ""),
         ]);
         let error = format!("{:#}", discover(&request(&root)).unwrap_err());
-        assert!(
-            error.contains("alembic.ini: path_separator: `comma` is not one of"),
-            "{error}"
-        );
+        assert!(error.contains("alembic.ini: path_separator: `comma` is not one of"), "{error}");
     }
 
     #[test]
@@ -1104,20 +910,11 @@ mod tests {
                 ),
                 (&format!("{place}my/pkg/db/migrations/env.py"), ""),
             ]);
-            assert_eq!(
-                found(&root).script_location,
-                root.join(format!("{place}my/pkg/db/migrations"))
-            );
+            assert_eq!(found(&root).script_location, root.join(format!("{place}my/pkg/db/migrations")));
         }
-        let (_dir, root) = tree(&[(
-            "alembic.ini",
-            "[alembic]\nscript_location = nowhere:migrations\n",
-        )]);
+        let (_dir, root) = tree(&[("alembic.ini", "[alembic]\nscript_location = nowhere:migrations\n")]);
         let error = format!("{:#}", discover(&request(&root)).unwrap_err());
-        assert!(
-            error.contains("`nowhere:migrations`: no such package directory in"),
-            "{error}"
-        );
+        assert!(error.contains("`nowhere:migrations`: no such package directory in"), "{error}");
     }
 
     #[test]
@@ -1147,14 +944,10 @@ mod tests {
         assert_eq!(of("y").section, "two");
         assert_eq!(of("m").section, "alembic");
         assert_eq!(of(".").section, "alembic");
-        assert_eq!(
-            of("elsewhere/d.py"),
-            AlembicProject::bare(&root.join("elsewhere"))
-        );
+        assert_eq!(of("elsewhere/d.py"), AlembicProject::bare(&root.join("elsewhere")));
 
-        let files: Vec<PathBuf> = ["elsewhere/d.py", "m/versions/a.py", "n/x/b.py", "y/c.py"]
-            .map(|name| root.join(name))
-            .into();
+        let files: Vec<PathBuf> =
+            ["elsewhere/d.py", "m/versions/a.py", "n/x/b.py", "y/c.py"].map(|name| root.join(name)).into();
         let groups = group(&files, &request(&root)).unwrap();
         let sizes: Vec<usize> = groups.iter().map(|(_, files)| files.len()).collect();
         assert_eq!(sizes, [1, 1, 2]);
@@ -1181,19 +974,11 @@ mod tests {
 
     #[test]
     fn broken_configuration_is_noted_but_stops_no_named_file() {
-        let (_dir, root) = tree(&[
-            ("alembic.ini", "[alembic\n"),
-            ("m/env.py", ""),
-            ("m/versions/a.py", ""),
-        ]);
+        let (_dir, root) = tree(&[("alembic.ini", "[alembic\n"), ("m/env.py", ""), ("m/versions/a.py", "")]);
         assert!(format!("{:#}", discover(&request(&root)).unwrap_err()).contains("alembic.ini"));
         let project = for_path(&root.join("m/versions/a.py"), &request(&root)).unwrap();
         assert_eq!(project.version_locations, [root.join("m/versions")]);
-        assert!(
-            project.notes[0].contains("alembic.ini"),
-            "{:?}",
-            project.notes
-        );
+        assert!(project.notes[0].contains("alembic.ini"), "{:?}", project.notes);
     }
 
     /// The expected values are what Python 3.11's `ConfigParser()` answers for the same text.
@@ -1210,10 +995,8 @@ mod tests {
             ("quoted", "\"x\""),
             ("last", "1"),
         ];
-        let expected: BTreeMap<String, String> = expected
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         assert_eq!(sections["alembic"], expected);
         assert_eq!(sections["Other"]["key"], "o");
         assert!(!sections.contains_key("other"));
@@ -1231,16 +1014,11 @@ mod tests {
         assert_eq!(file.get("a", "v").unwrap().as_deref(), Some("/p/x/%y/z"));
         assert_eq!(file.get("a", "missing").unwrap(), None);
         assert_eq!(file.get("missing", "base").unwrap(), None);
-        for (option, message) in [
-            ("bad", "must be followed by"),
-            ("loop", "refers to itself"),
-            ("none", "`%(nope)s` is not set"),
-        ] {
+        for (option, message) in
+            [("bad", "must be followed by"), ("loop", "refers to itself"), ("none", "`%(nope)s` is not set")]
+        {
             let error = format!("{:#}", file.get("a", option).unwrap_err());
-            assert!(
-                error.starts_with(&format!("[a] {option}: ")) && error.contains(message),
-                "{error}"
-            );
+            assert!(error.starts_with(&format!("[a] {option}: ")) && error.contains(message), "{error}");
         }
     }
 }

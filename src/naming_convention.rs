@@ -48,11 +48,7 @@ const WITHOUT: &[&str] = &[
 
 /// Libraries that give their metadata a convention by themselves: `advanced_alchemy/base.py` (1.x),
 /// which Litestar also offers under its own name.
-const WITH: &[&str] = &[
-    "advanced_alchemy",
-    "litestar.plugins.sqlalchemy",
-    "litestar.contrib.sqlalchemy",
-];
+const WITH: &[&str] = &["advanced_alchemy", "litestar.plugins.sqlalchemy", "litestar.contrib.sqlalchemy"];
 
 /// What is known about the convention of `target_metadata`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,10 +71,7 @@ pub(crate) fn find(project: &AlembicProject) -> NamingConvention {
                 None => return NamingConvention::None,
             },
             Err(error) => {
-                return NamingConvention::Unknown(format!(
-                    "could not read {}: {error}",
-                    env_py.display()
-                ));
+                return NamingConvention::Unknown(format!("could not read {}: {error}", env_py.display()));
             }
         },
         // A directory of revisions on its own: nothing here could set a convention.
@@ -145,11 +138,7 @@ fn is_known(module: &str, project: &AlembicProject) -> bool {
     root.file_name().is_some_and(|name| name == top)
         || has(root)
         || has(&root.join("src"))
-        || project
-            .script_location
-            .ancestors()
-            .take_while(|above| above.starts_with(root))
-            .any(has)
+        || project.script_location.ancestors().take_while(|above| above.starts_with(root)).any(has)
 }
 
 /// What the search of the sources found.
@@ -173,9 +162,7 @@ fn search(project: &AlembicProject) -> Sources {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                result
-                    .doubt
-                    .get_or_insert_with(|| format!("not all sources could be read: {error}"));
+                result.doubt.get_or_insert_with(|| format!("not all sources could be read: {error}"));
                 continue;
             }
         };
@@ -191,9 +178,8 @@ fn search(project: &AlembicProject) -> Sources {
                     result.set = Some((path.to_path_buf(), line));
                     return result;
                 }
-                if let Some(library) = WITH
-                    .iter()
-                    .find(|library| memmem::find(&source, library.as_bytes()).is_some())
+                if let Some(library) =
+                    WITH.iter().find(|library| memmem::find(&source, library.as_bytes()).is_some())
                 {
                     result.doubt.get_or_insert_with(|| {
                         format!(
@@ -204,9 +190,7 @@ fn search(project: &AlembicProject) -> Sources {
                 }
             }
             Err(error) => {
-                result
-                    .doubt
-                    .get_or_insert_with(|| format!("could not read {}: {error}", path.display()));
+                result.doubt.get_or_insert_with(|| format!("could not read {}: {error}", path.display()));
             }
         }
     }
@@ -214,9 +198,7 @@ fn search(project: &AlembicProject) -> Sources {
 }
 
 fn is_foreign(directory: &Path, versions: &[PathBuf]) -> bool {
-    directory
-        .file_name()
-        .is_some_and(|name| FOREIGN.iter().any(|foreign| name == *foreign))
+    directory.file_name().is_some_and(|name| FOREIGN.iter().any(|foreign| name == *foreign))
         || versions.iter().any(|location| location == directory)
         || directory.join("pyvenv.cfg").is_file()
 }
@@ -234,9 +216,7 @@ fn setting(source: &[u8]) -> Option<usize> {
 
 /// SQLAlchemy treats an empty convention as none.
 fn is_empty_dict(value: &[u8]) -> bool {
-    value
-        .strip_prefix(b"{")
-        .is_some_and(|rest| rest.trim_ascii_start().starts_with(b"}"))
+    value.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"}"))
 }
 
 /// What happens to a name.
@@ -285,10 +265,7 @@ fn assignment(rest: &[u8]) -> Use<'_> {
 
 /// The identifier that `text` begins with.
 fn identifier(text: &[u8]) -> &str {
-    let end = text
-        .iter()
-        .position(|byte| !is_identifier(*byte))
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !is_identifier(*byte)).unwrap_or(text.len());
     std::str::from_utf8(&text[..end]).unwrap_or_default()
 }
 
@@ -329,32 +306,21 @@ fn imports(code: &[u8]) -> Vec<Import> {
         let bound = |item: &str| -> (String, String) {
             let mut parts = item.split_whitespace();
             let what = parts.next().unwrap_or_default().to_owned();
-            let name = parts.nth(1).map_or_else(
-                || what.split('.').next().unwrap_or_default().to_owned(),
-                str::to_owned,
-            );
+            let name = parts
+                .nth(1)
+                .map_or_else(|| what.split('.').next().unwrap_or_default().to_owned(), str::to_owned);
             (name, what)
         };
-        if let Some((module, names)) = statement
-            .strip_prefix("from ")
-            .and_then(|rest| rest.split_once(" import "))
+        if let Some((module, names)) =
+            statement.strip_prefix("from ").and_then(|rest| rest.split_once(" import "))
         {
             let module = module.trim();
             let module = if module.starts_with('.') { "" } else { module };
-            for item in names
-                .split([',', '(', ')', ';'])
-                .filter(|item| !item.trim().is_empty())
-            {
-                imports.push(Import {
-                    module: module.to_owned(),
-                    name: bound(item).0,
-                });
+            for item in names.split([',', '(', ')', ';']).filter(|item| !item.trim().is_empty()) {
+                imports.push(Import { module: module.to_owned(), name: bound(item).0 });
             }
         } else if let Some(names) = statement.strip_prefix("import ") {
-            for item in names
-                .split([',', ';'])
-                .filter(|item| !item.trim().is_empty())
-            {
+            for item in names.split([',', ';']).filter(|item| !item.trim().is_empty()) {
                 let (name, module) = bound(item);
                 imports.push(Import { module, name });
             }
@@ -374,8 +340,7 @@ fn code_only(source: &[u8]) -> Vec<u8> {
     while at < source.len() {
         match source[at] {
             b'#' => {
-                let end =
-                    memchr::memchr(b'\n', &source[at..]).map_or(source.len(), |length| at + length);
+                let end = memchr::memchr(b'\n', &source[at..]).map_or(source.len(), |length| at + length);
                 code[at..end].fill(b' ');
                 at = end;
             }
@@ -386,10 +351,7 @@ fn code_only(source: &[u8]) -> Vec<u8> {
                 let end = end_of_string(source, start, delimiter);
                 let inside = &source[start..end];
                 if inside != WORD.as_bytes() && inside != METADATA.as_bytes() {
-                    code[start..end]
-                        .iter_mut()
-                        .filter(|byte| **byte != b'\n')
-                        .for_each(|byte| *byte = b' ');
+                    code[start..end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
                 }
                 at = end + delimiter.len();
             }
@@ -431,29 +393,20 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let request = crate::locate::Request {
-            working_directory: &root,
-            config: None,
-            section: None,
-        };
+        let request = crate::locate::Request { working_directory: &root, config: None, section: None };
         let project = crate::locate::discover(&request).unwrap();
-        let project = project.unwrap_or_else(|| {
-            crate::locate::for_path(&root.join("m/versions"), &request).unwrap()
-        });
+        let project =
+            project.unwrap_or_else(|| crate::locate::for_path(&root.join("m/versions"), &request).unwrap());
         match find(&project) {
-            NamingConvention::Set { path, line } => NamingConvention::Set {
-                path: path.strip_prefix(&root).unwrap().to_path_buf(),
-                line,
-            },
+            NamingConvention::Set { path, line } => {
+                NamingConvention::Set { path: path.strip_prefix(&root).unwrap().to_path_buf(), line }
+            }
             other => other,
         }
     }
 
     fn set(path: &str, line: usize) -> NamingConvention {
-        NamingConvention::Set {
-            path: path.into(),
-            line,
-        }
+        NamingConvention::Set { path: path.into(), line }
     }
 
     fn line_of(source: &str) -> Option<usize> {
@@ -477,9 +430,7 @@ mod tests {
             assert!(line_of(source).is_some(), "{source}");
         }
         assert_eq!(
-            line_of(
-                "\n# naming_convention = x\n'''\nnaming_convention = x\n'''\nnaming_convention = x\n"
-            ),
+            line_of("\n# naming_convention = x\n'''\nnaming_convention = x\n'''\nnaming_convention = x\n"),
             Some(6)
         );
     }
@@ -507,23 +458,11 @@ mod tests {
 
     #[test]
     fn found_in_the_models() {
-        let env = (
-            "m/env.py",
-            "from app.db import Base\ntarget_metadata = Base.metadata\n",
-        );
-        let models = (
-            "app/db.py",
-            "import x\nclass Base:\n    metadata = MetaData(naming_convention=c)\n",
-        );
+        let env = ("m/env.py", "from app.db import Base\ntarget_metadata = Base.metadata\n");
+        let models = ("app/db.py", "import x\nclass Base:\n    metadata = MetaData(naming_convention=c)\n");
         assert_eq!(find_in(&[INI, env, models]), set("app/db.py", 3));
-        assert_eq!(
-            find_in(&[INI, env, ("app/db.py", "class Base: pass")]),
-            NamingConvention::None
-        );
-        assert_eq!(
-            find_in(&[INI, env, ("src/app/db.py", models.1)]),
-            set("src/app/db.py", 3)
-        );
+        assert_eq!(find_in(&[INI, env, ("app/db.py", "class Base: pass")]), NamingConvention::None);
+        assert_eq!(find_in(&[INI, env, ("src/app/db.py", models.1)]), set("src/app/db.py", 3));
     }
 
     #[test]
@@ -536,31 +475,20 @@ mod tests {
             "from app import db\ntarget_metadata = [db.metadata, db.other]",
             "# target_metadata = mymodel.Base.metadata\ntarget_metadata = None",
         ] {
-            assert_eq!(
-                find_in(&[INI, ("m/env.py", env), models]),
-                NamingConvention::None,
-                "{env}"
-            );
+            assert_eq!(find_in(&[INI, ("m/env.py", env), models]), NamingConvention::None, "{env}");
         }
         for env in [
             "from app.db import target_metadata\ncontext.configure(target_metadata=target_metadata)",
             "def get_metadata(): ...\ncontext.configure(target_metadata=get_metadata())",
             "context.configure(**{'target_metadata': m})",
         ] {
-            assert_eq!(
-                find_in(&[INI, ("m/env.py", env), models]),
-                set("app/db.py", 1),
-                "{env}"
-            );
+            assert_eq!(find_in(&[INI, ("m/env.py", env), models]), set("app/db.py", 1), "{env}");
         }
     }
 
     #[test]
     fn other_peoples_code_does_not_count() {
-        let env = (
-            "m/env.py",
-            "from app.db import Base\ntarget_metadata = Base.metadata\n",
-        );
+        let env = ("m/env.py", "from app.db import Base\ntarget_metadata = Base.metadata\n");
         let text = "MetaData(naming_convention=c)";
         for name in [
             "venv/lib/python3/site-packages/x/base.py",
@@ -576,13 +504,7 @@ mod tests {
                 "{name}"
             );
         }
-        let custom = [
-            INI,
-            env,
-            ("app/db.py", ""),
-            ("py312/pyvenv.cfg", ""),
-            ("py312/x.py", text),
-        ];
+        let custom = [INI, env, ("app/db.py", ""), ("py312/pyvenv.cfg", ""), ("py312/x.py", text)];
         assert_eq!(find_in(&custom), NamingConvention::None);
     }
 
@@ -592,54 +514,30 @@ mod tests {
             NamingConvention::Unknown(text) => assert!(text.contains(reason), "{text}"),
             other => panic!("{other:?}"),
         };
-        let company = "from company_models.db import (\n    Other,\n    Base as B,\n)\ntarget_metadata = B.metadata\n";
+        let company =
+            "from company_models.db import (\n    Other,\n    Base as B,\n)\ntarget_metadata = B.metadata\n";
         unknown(&[INI, ("m/env.py", company)], "`company_models.db`");
         unknown(
-            &[
-                INI,
-                (
-                    "m/env.py",
-                    "import models.db\ntarget_metadata = models.db.metadata\n",
-                ),
-            ],
+            &[INI, ("m/env.py", "import models.db\ntarget_metadata = models.db.metadata\n")],
             "`models.db`",
         );
-        let env = (
-            "m/env.py",
-            "from app.db import Base\ntarget_metadata = Base.metadata\n",
-        );
+        let env = ("m/env.py", "from app.db import Base\ntarget_metadata = Base.metadata\n");
         unknown(
-            &[
-                INI,
-                env,
-                ("app/db.py", "from advanced_alchemy.base import UUIDBase\n"),
-            ],
+            &[INI, env, ("app/db.py", "from advanced_alchemy.base import UUIDBase\n")],
             "`advanced_alchemy`",
         );
 
-        let sqlmodel = (
-            "m/env.py",
-            "from sqlmodel import SQLModel\ntarget_metadata = SQLModel.metadata\n",
-        );
+        let sqlmodel = ("m/env.py", "from sqlmodel import SQLModel\ntarget_metadata = SQLModel.metadata\n");
         assert_eq!(find_in(&[INI, sqlmodel]), NamingConvention::None);
-        let relative = (
-            "m/env.py",
-            "from ..db import Base\ntarget_metadata = Base.metadata\n",
-        );
+        let relative = ("m/env.py", "from ..db import Base\ntarget_metadata = Base.metadata\n");
         assert_eq!(find_in(&[INI, relative]), NamingConvention::None);
     }
 
     #[test]
     fn without_configuration() {
-        assert_eq!(
-            find_in(&[("m/versions/a.py", "op.f(naming_convention=1)")]),
-            NamingConvention::None
-        );
+        assert_eq!(find_in(&[("m/versions/a.py", "op.f(naming_convention=1)")]), NamingConvention::None);
         // The package around the script directory is the project.
-        let env = (
-            "m/env.py",
-            "from m.db import Base\ntarget_metadata = Base.metadata\n",
-        );
+        let env = ("m/env.py", "from m.db import Base\ntarget_metadata = Base.metadata\n");
         let files = [
             ("m/__init__.py", ""),
             env,

@@ -73,22 +73,14 @@ pub(crate) fn find(places: &Places<'_>) -> Versions {
     };
     Versions {
         alembic: one("alembic", places.alembic_version, "alembic-version"),
-        sqlalchemy: one(
-            "sqlalchemy",
-            places.sqlalchemy_version,
-            "sqlalchemy-version",
-        ),
+        sqlalchemy: one("sqlalchemy", places.sqlalchemy_version, "sqlalchemy-version"),
     }
 }
 
 /// A setting of the form `1.16` means any 1.16; only a full `1.16.3` is exact.
 fn configured(text: &str, setting: &str) -> Option<Found> {
     let version = Version::from_str(text).ok()?;
-    Some(Found {
-        version: triple(&version),
-        exact: version.release().len() >= 3,
-        source: setting.to_owned(),
-    })
+    Some(Found { version: triple(&version), exact: version.release().len() >= 3, source: setting.to_owned() })
 }
 
 /// The directories to look into: `root` and those above it, up to the one that holds the
@@ -107,8 +99,7 @@ fn levels(root: &Path) -> Vec<&Path> {
 }
 
 fn search(package: &Package, levels: &[&Path], virtual_env: Option<&Path>) -> Option<Found> {
-    let nearest =
-        |look: &dyn Fn(&Path) -> Option<Found>| levels.iter().find_map(|level| look(level));
+    let nearest = |look: &dyn Fn(&Path) -> Option<Found>| levels.iter().find_map(|level| look(level));
     nearest(&|level| package.in_lock_files(level))
         .or_else(|| nearest(&|level| package.in_requirements(level).filter(|found| found.exact)))
         .or_else(|| nearest(&|level| package.in_requirements(level)))
@@ -116,9 +107,7 @@ fn search(package: &Package, levels: &[&Path], virtual_env: Option<&Path>) -> Op
         .or_else(|| virtual_env.and_then(|environment| package.in_environment(environment)))
         .or_else(|| {
             nearest(&|level| {
-                [".venv", "venv"]
-                    .iter()
-                    .find_map(|name| package.in_environment(&level.join(name)))
+                [".venv", "venv"].iter().find_map(|name| package.in_environment(&level.join(name)))
             })
         })
 }
@@ -132,10 +121,7 @@ struct Floor {
 
 impl Floor {
     fn exact(version: &str) -> Option<Self> {
-        Some(Self {
-            version: Version::from_str(version).ok()?,
-            exact: true,
-        })
+        Some(Self { version: Version::from_str(version).ok()?, exact: true })
     }
 
     /// The lowest version that meets all of `specifiers`, if they name one.
@@ -149,19 +135,11 @@ impl Floor {
             // `<2` and `!=1.13.0` say nothing about the lowest version.
             _ => None,
         };
-        specifiers
-            .iter()
-            .filter_map(floor)
-            .max()
-            .map(|(version, exact)| Self { version, exact })
+        specifiers.iter().filter_map(floor).max().map(|(version, exact)| Self { version, exact })
     }
 
     fn at(self, path: &Path) -> Found {
-        Found {
-            version: triple(&self.version),
-            exact: self.exact,
-            source: path.display().to_string(),
-        }
+        Found { version: triple(&self.version), exact: self.exact, source: path.display().to_string() }
     }
 }
 
@@ -169,25 +147,14 @@ impl Floor {
 fn lowest(floors: impl IntoIterator<Item = (PathBuf, Floor)>) -> Option<Found> {
     let mut floors: Vec<(PathBuf, Floor)> = floors.into_iter().collect();
     floors.sort_by(|a, b| a.1.version.cmp(&b.1.version).then_with(|| a.0.cmp(&b.0)));
-    let agreed = floors
-        .first()
-        .map(|(_, first)| floors.iter().all(|(_, other)| other == first))?;
+    let agreed = floors.first().map(|(_, first)| floors.iter().all(|(_, other)| other == first))?;
     let (path, floor) = floors.into_iter().next()?;
-    Some(
-        Floor {
-            exact: floor.exact && agreed,
-            ..floor
-        }
-        .at(&path),
-    )
+    Some(Floor { exact: floor.exact && agreed, ..floor }.at(&path))
 }
 
 fn triple(version: &Version) -> (u32, u32, u32) {
     let part = |index: usize| {
-        version
-            .release()
-            .get(index)
-            .map_or(0, |part| u32::try_from(*part).unwrap_or(u32::MAX))
+        version.release().get(index).map_or(0, |part| u32::try_from(*part).unwrap_or(u32::MAX))
     };
     (part(0), part(1), part(2))
 }
@@ -206,11 +173,7 @@ impl Package {
             .find_map(|name| {
                 let path = directory.join(name);
                 let document = read_toml(&path)?;
-                lowest(
-                    self.locked(&document)
-                        .into_iter()
-                        .map(|floor| (path.clone(), floor)),
-                )
+                lowest(self.locked(&document).into_iter().map(|floor| (path.clone(), floor)))
             })
             .or_else(|| self.in_pipfile_lock(&directory.join("Pipfile.lock")))
     }
@@ -223,10 +186,7 @@ impl Package {
             .filter_map(|key| document.get(*key)?.as_array())
             .flatten()
             .filter(|package| {
-                package
-                    .get("name")
-                    .and_then(toml::Value::as_str)
-                    .is_some_and(|name| self.is(name))
+                package.get("name").and_then(toml::Value::as_str).is_some_and(|name| self.is(name))
             })
             .filter_map(|package| Floor::exact(package.get("version")?.as_str()?))
             .collect()
@@ -235,16 +195,10 @@ impl Package {
     fn in_pipfile_lock(&self, path: &Path) -> Option<Found> {
         let document: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         let pinned = |group: &str| {
-            let (_, package) = document
-                .get(group)?
-                .as_object()?
-                .iter()
-                .find(|(name, _)| self.is(name))?;
+            let (_, package) = document.get(group)?.as_object()?.iter().find(|(name, _)| self.is(name))?;
             Floor::of(&VersionSpecifiers::from_str(package.get("version")?.as_str()?).ok()?)
         };
-        pinned("default")
-            .or_else(|| pinned("develop"))
-            .map(|floor| floor.at(path))
+        pinned("default").or_else(|| pinned("develop")).map(|floor| floor.at(path))
     }
 
     /// Exact pins count before lower bounds: `requirements.txt` compiled from a loose
@@ -256,19 +210,11 @@ impl Package {
             .into_iter()
             .filter_map(|path| {
                 let text = String::from_utf8_lossy(&fs::read(&path).ok()?).into_owned();
-                Some(
-                    self.required(&text)
-                        .into_iter()
-                        .map(move |floor| (path.clone(), floor)),
-                )
+                Some(self.required(&text).into_iter().map(move |floor| (path.clone(), floor)))
             })
             .flatten()
             .collect();
-        let exact: Vec<(PathBuf, Floor)> = floors
-            .iter()
-            .filter(|(_, floor)| floor.exact)
-            .cloned()
-            .collect();
+        let exact: Vec<(PathBuf, Floor)> = floors.iter().filter(|(_, floor)| floor.exact).cloned().collect();
         lowest(if exact.is_empty() { floors } else { exact })
     }
 
@@ -282,11 +228,7 @@ impl Package {
                 // pip's own: comments after a blank, and options such as `--hash=...`, of which PEP
                 // 508 knows nothing.
                 let line = line.split(" #").next()?.split(" --").next()?.trim();
-                if line.starts_with(['#', '-']) {
-                    None
-                } else {
-                    self.requirement(line)
-                }
+                if line.starts_with(['#', '-']) { None } else { self.requirement(line) }
             })
             .collect()
     }
@@ -310,16 +252,9 @@ impl Package {
         let path = directory.join("pyproject.toml");
         let document = read_toml(&path)?;
         let mut floors = Vec::new();
+        self.collect(document.get("project").and_then(|project| project.get("dependencies")), &mut floors);
         self.collect(
-            document
-                .get("project")
-                .and_then(|project| project.get("dependencies")),
-            &mut floors,
-        );
-        self.collect(
-            document
-                .get("project")
-                .and_then(|project| project.get("optional-dependencies")),
+            document.get("project").and_then(|project| project.get("optional-dependencies")),
             &mut floors,
         );
         self.collect(document.get("dependency-groups"), &mut floors);
@@ -339,15 +274,12 @@ impl Package {
         match value {
             Some(toml::Value::Array(items)) => {
                 floors.extend(
-                    items
-                        .iter()
-                        .filter_map(toml::Value::as_str)
-                        .filter_map(|text| self.requirement(text)),
+                    items.iter().filter_map(toml::Value::as_str).filter_map(|text| self.requirement(text)),
                 );
             }
-            Some(toml::Value::Table(groups)) => groups
-                .values()
-                .for_each(|group| self.collect(Some(group), floors)),
+            Some(toml::Value::Table(groups)) => {
+                groups.values().for_each(|group| self.collect(Some(group), floors));
+            }
             _ => {}
         }
     }
@@ -356,32 +288,18 @@ impl Package {
     fn collect_poetry(&self, poetry: &toml::Value, floors: &mut Vec<Floor>) {
         let groups = poetry.get("group").and_then(toml::Value::as_table);
         let tables = [poetry.get("dependencies"), poetry.get("dev-dependencies")];
-        let grouped = groups
-            .into_iter()
-            .flat_map(|groups| groups.values().map(|group| group.get("dependencies")));
-        for table in tables
-            .into_iter()
-            .chain(grouped)
-            .flatten()
-            .filter_map(toml::Value::as_table)
-        {
+        let grouped =
+            groups.into_iter().flat_map(|groups| groups.values().map(|group| group.get("dependencies")));
+        for table in tables.into_iter().chain(grouped).flatten().filter_map(toml::Value::as_table) {
             for (_, constraint) in table.iter().filter(|(name, _)| self.is(name)) {
                 // One constraint, or several that depend on Python's version; each a text or a
                 // table with `version`.
-                let alternatives = constraint
-                    .as_array()
-                    .map_or(std::slice::from_ref(constraint), Vec::as_slice);
+                let alternatives =
+                    constraint.as_array().map_or(std::slice::from_ref(constraint), Vec::as_slice);
                 let text = |one: &toml::Value| {
-                    one.as_str()
-                        .or_else(|| one.get("version")?.as_str())
-                        .map(str::to_owned)
+                    one.as_str().or_else(|| one.get("version")?.as_str()).map(str::to_owned)
                 };
-                floors.extend(
-                    alternatives
-                        .iter()
-                        .filter_map(text)
-                        .filter_map(|text| poetry_floor(&text)),
-                );
+                floors.extend(alternatives.iter().filter_map(text).filter_map(|text| poetry_floor(&text)));
             }
         }
     }
@@ -393,15 +311,11 @@ impl Package {
         for library in ["lib", "lib64", "Lib"].map(|name| environment.join(name)) {
             let mut places = vec![library.join("site-packages")]; // Windows
             places.extend(
-                directory_names(&library)
-                    .iter()
-                    .map(|name| library.join(name).join("site-packages")),
+                directory_names(&library).iter().map(|name| library.join(name).join("site-packages")),
             );
             for site_packages in places {
                 for name in directory_names(&site_packages) {
-                    let parts = name
-                        .strip_suffix(".dist-info")
-                        .and_then(|stem| stem.rsplit_once('-'));
+                    let parts = name.strip_suffix(".dist-info").and_then(|stem| stem.rsplit_once('-'));
                     if let Some((_, version)) = parts.filter(|(package, _)| self.is(package))
                         && let Some(floor) = Floor::exact(version)
                     {
@@ -418,10 +332,7 @@ impl Package {
 /// exact, and `||` separates alternatives.
 fn poetry_floor(text: &str) -> Option<Floor> {
     let alternative = |text: &str| {
-        let parts = text
-            .split([',', ' '])
-            .map(str::trim)
-            .filter(|part| !part.is_empty() && *part != "*");
+        let parts = text.split([',', ' ']).map(str::trim).filter(|part| !part.is_empty() && *part != "*");
         let mut specifiers = Vec::new();
         let mut operator = String::new();
         for part in parts {
@@ -454,9 +365,7 @@ fn text_files(directory: &Path, prefix: &str) -> Vec<PathBuf> {
         .into_iter()
         .filter(|name| {
             name.starts_with(prefix)
-                && Path::new(name)
-                    .extension()
-                    .is_some_and(|extension| extension == "txt")
+                && Path::new(name).extension().is_some_and(|extension| extension == "txt")
         })
         .map(|name| directory.join(name))
         .filter(|path| path.is_file())
@@ -466,9 +375,7 @@ fn text_files(directory: &Path, prefix: &str) -> Vec<PathBuf> {
 /// The names in `directory`, sorted; none if there is no such directory.
 fn directory_names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
 }
@@ -493,12 +400,7 @@ mod tests {
     }
 
     fn places(root: &Path) -> Places<'_> {
-        Places {
-            root,
-            virtual_env: None,
-            alembic_version: None,
-            sqlalchemy_version: None,
-        }
+        Places { root, virtual_env: None, alembic_version: None, sqlalchemy_version: None }
     }
 
     /// `1.2.3 exact file` for Alembic in a project of the given files.
@@ -506,15 +408,8 @@ mod tests {
         let (_dir, root) = tree(files);
         let found = find(&places(&root)).alembic?;
         let (major, minor, patch) = found.version;
-        let source = Path::new(&found.source)
-            .strip_prefix(&root)
-            .unwrap()
-            .display()
-            .to_string();
-        Some(format!(
-            "{major}.{minor}.{patch} {} {source}",
-            if found.exact { "exact" } else { "floor" }
-        ))
+        let source = Path::new(&found.source).strip_prefix(&root).unwrap().display().to_string();
+        Some(format!("{major}.{minor}.{patch} {} {source}", if found.exact { "exact" } else { "floor" }))
     }
 
     #[test]
@@ -522,10 +417,7 @@ mod tests {
         assert_eq!(alembic(&[]), None);
         assert_eq!(
             alembic(&[
-                (
-                    "requirements.txt",
-                    "alembic\nflask==1.0\nalembic-utils==0.8\n"
-                ),
+                ("requirements.txt", "alembic\nflask==1.0\nalembic-utils==0.8\n"),
                 ("uv.lock", "broken = [")
             ]),
             None
@@ -536,37 +428,23 @@ mod tests {
     fn lock_files() {
         let package = "[[package]]\nname = \"alembic\"\nversion = \"1.13.2\"\n\n[[package]]\nname = \"SQLAlchemy\"\nversion = \"2.0.31\"\n";
         for name in ["uv.lock", "poetry.lock", "pdm.lock"] {
-            assert_eq!(
-                alembic(&[(name, package)]).unwrap(),
-                format!("1.13.2 exact {name}")
-            );
+            assert_eq!(alembic(&[(name, package)]).unwrap(), format!("1.13.2 exact {name}"));
         }
         let (_dir, root) = tree(&[("uv.lock", package)]);
         assert_eq!(find(&places(&root)).sqlalchemy.unwrap().version, (2, 0, 31));
         assert_eq!(
-            alembic(&[(
-                "pylock.toml",
-                "[[packages]]\nname = \"alembic\"\nversion = \"1.13.2\"\n"
-            )])
-            .unwrap(),
+            alembic(&[("pylock.toml", "[[packages]]\nname = \"alembic\"\nversion = \"1.13.2\"\n")]).unwrap(),
             "1.13.2 exact pylock.toml"
         );
         let pipfile = r#"{"default": {"alembic": {"version": "==1.12.0"}}, "develop": {"alembic": {"version": "==1.13.0"}}}"#;
-        assert_eq!(
-            alembic(&[("Pipfile.lock", pipfile)]).unwrap(),
-            "1.12.0 exact Pipfile.lock"
-        );
+        assert_eq!(alembic(&[("Pipfile.lock", pipfile)]).unwrap(), "1.12.0 exact Pipfile.lock");
     }
 
     #[test]
     fn two_locked_versions_are_a_floor() {
-        let package =
-            |version: &str| format!("[[package]]\nname = \"alembic\"\nversion = \"{version}\"\n");
+        let package = |version: &str| format!("[[package]]\nname = \"alembic\"\nversion = \"{version}\"\n");
         let lock = package("1.16.4") + &package("1.14.1");
-        assert_eq!(
-            alembic(&[("uv.lock", &lock)]).unwrap(),
-            "1.14.1 floor uv.lock"
-        );
+        assert_eq!(alembic(&[("uv.lock", &lock)]).unwrap(), "1.14.1 floor uv.lock");
     }
 
     #[test]
@@ -575,14 +453,8 @@ mod tests {
             ("alembic==1.13.1", "1.13.1 exact"),
             ("Alembic == 1.13.1  # pinned", "1.13.1 exact"),
             ("alembic===1.13.1", "1.13.1 exact"),
-            (
-                "alembic==1.13.1 ; python_version >= '3.9' --hash=sha256:00",
-                "1.13.1 exact",
-            ),
-            (
-                "alembic==1.13.1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11",
-                "1.13.1 exact",
-            ),
+            ("alembic==1.13.1 ; python_version >= '3.9' --hash=sha256:00", "1.13.1 exact"),
+            ("alembic==1.13.1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11", "1.13.1 exact"),
             ("alembic[tz]>=1.12,<2", "1.12.0 floor"),
             ("alembic~=1.12", "1.12.0 floor"),
             ("alembic==1.12.*", "1.12.0 floor"),
@@ -608,75 +480,34 @@ mod tests {
 
     #[test]
     fn pins_before_bounds_and_the_oldest_pin() {
-        let files = [
-            ("requirements-dev.txt", "alembic>=1.10"),
-            ("requirements/base.txt", "alembic==1.13.1"),
-        ];
-        assert_eq!(
-            alembic(&files).unwrap(),
-            "1.13.1 exact requirements/base.txt"
-        );
-        let files = [
-            ("requirements-dev.txt", "alembic==1.14.0"),
-            ("requirements/base.txt", "alembic==1.13.1"),
-        ];
-        assert_eq!(
-            alembic(&files).unwrap(),
-            "1.13.1 floor requirements/base.txt"
-        );
+        let files = [("requirements-dev.txt", "alembic>=1.10"), ("requirements/base.txt", "alembic==1.13.1")];
+        assert_eq!(alembic(&files).unwrap(), "1.13.1 exact requirements/base.txt");
+        let files =
+            [("requirements-dev.txt", "alembic==1.14.0"), ("requirements/base.txt", "alembic==1.13.1")];
+        assert_eq!(alembic(&files).unwrap(), "1.13.1 floor requirements/base.txt");
     }
 
     #[test]
     fn pyproject() {
         for (text, expected) in [
-            (
-                "[project]\ndependencies = [\"alembic>=1.13\"]",
-                "1.13.0 floor",
-            ),
-            (
-                "[project.optional-dependencies]\ndb = [\"alembic==1.13.1\"]",
-                "1.13.1 exact",
-            ),
-            (
-                "[dependency-groups]\ndev = [{include-group = \"x\"}, \"alembic>=1.12\"]",
-                "1.12.0 floor",
-            ),
-            (
-                "[tool.uv]\ndev-dependencies = [\"alembic>=1.12\"]",
-                "1.12.0 floor",
-            ),
-            (
-                "[tool.pdm.dev-dependencies]\ndb = [\"alembic>=1.12\"]",
-                "1.12.0 floor",
-            ),
-            (
-                "[tool.poetry.dependencies]\nalembic = \"^1.13\"",
-                "1.13.0 floor",
-            ),
+            ("[project]\ndependencies = [\"alembic>=1.13\"]", "1.13.0 floor"),
+            ("[project.optional-dependencies]\ndb = [\"alembic==1.13.1\"]", "1.13.1 exact"),
+            ("[dependency-groups]\ndev = [{include-group = \"x\"}, \"alembic>=1.12\"]", "1.12.0 floor"),
+            ("[tool.uv]\ndev-dependencies = [\"alembic>=1.12\"]", "1.12.0 floor"),
+            ("[tool.pdm.dev-dependencies]\ndb = [\"alembic>=1.12\"]", "1.12.0 floor"),
+            ("[tool.poetry.dependencies]\nalembic = \"^1.13\"", "1.13.0 floor"),
             (
                 "[tool.poetry.dependencies]\nAlembic = {version = \"~1.13.2\", extras = [\"tz\"]}",
                 "1.13.2 floor",
             ),
-            (
-                "[tool.poetry.group.db.dependencies]\nalembic = \"1.13.1\"",
-                "1.13.1 exact",
-            ),
-            (
-                "[tool.poetry.dev-dependencies]\nalembic = \">= 1.9, <2\"",
-                "1.9.0 floor",
-            ),
-            (
-                "[tool.poetry.dependencies]\nalembic = \"1.9.*\"",
-                "1.9.0 floor",
-            ),
+            ("[tool.poetry.group.db.dependencies]\nalembic = \"1.13.1\"", "1.13.1 exact"),
+            ("[tool.poetry.dev-dependencies]\nalembic = \">= 1.9, <2\"", "1.9.0 floor"),
+            ("[tool.poetry.dependencies]\nalembic = \"1.9.*\"", "1.9.0 floor"),
             (
                 "[tool.poetry.dependencies]\nalembic = [{version = \"^1.8\", python = \"<3.8\"}, {version = \"^1.9\", python = \">=3.8\"}]",
                 "1.8.0 floor",
             ),
-            (
-                "[tool.poetry.dependencies]\nalembic = \"^1.13 || ^1.8\"",
-                "1.8.0 floor",
-            ),
+            ("[tool.poetry.dependencies]\nalembic = \"^1.13 || ^1.8\"", "1.8.0 floor"),
         ] {
             assert_eq!(
                 alembic(&[("pyproject.toml", text)]).as_deref(),
@@ -697,46 +528,22 @@ mod tests {
     fn installed() {
         let metadata = ".venv/lib/python3.12/site-packages/alembic-1.13.1.dist-info/METADATA";
         let directory = ".venv/lib/python3.12/site-packages/alembic-1.13.1.dist-info";
-        assert_eq!(
-            alembic(&[(metadata, "")]).unwrap(),
-            format!("1.13.1 exact {directory}")
-        );
+        assert_eq!(alembic(&[(metadata, "")]).unwrap(), format!("1.13.1 exact {directory}"));
         // A floor that the project states is true everywhere, what is installed here only here.
-        let files = [
-            (metadata, ""),
-            (
-                "pyproject.toml",
-                "[project]\ndependencies = [\"alembic>=1.9\"]",
-            ),
-        ];
+        let files = [(metadata, ""), ("pyproject.toml", "[project]\ndependencies = [\"alembic>=1.9\"]")];
         assert_eq!(alembic(&files).unwrap(), "1.9.0 floor pyproject.toml");
 
-        let (_dir, root) = tree(&[
-            (
-                "env/Lib/site-packages/SQLAlchemy-1.4.54.dist-info/METADATA",
-                "",
-            ),
-            ("p/x", ""),
-        ]);
+        let (_dir, root) =
+            tree(&[("env/Lib/site-packages/SQLAlchemy-1.4.54.dist-info/METADATA", ""), ("p/x", "")]);
         let environment = root.join("env");
-        let found = find(&Places {
-            virtual_env: Some(&environment),
-            ..places(&root.join("p"))
-        });
+        let found = find(&Places { virtual_env: Some(&environment), ..places(&root.join("p")) });
         assert_eq!(found.sqlalchemy.unwrap().version, (1, 4, 54));
     }
 
     #[test]
     fn configuration_goes_first() {
         let (_dir, root) = tree(&[("requirements.txt", "alembic==1.13.1")]);
-        let at = |text| {
-            find(&Places {
-                alembic_version: Some(text),
-                ..places(&root)
-            })
-            .alembic
-            .unwrap()
-        };
+        let at = |text| find(&Places { alembic_version: Some(text), ..places(&root) }).alembic.unwrap();
         assert_eq!(at("1.16").to_string(), "1.16.0 or newer (alembic-version)");
         assert_eq!(at("1.16.2").to_string(), "1.16.2 (alembic-version)");
     }
@@ -748,19 +555,10 @@ mod tests {
             ("uv.lock", lock),
             ("repo/.git/HEAD", ""),
             ("repo/uv.lock", &lock.replace("1.13.2", "1.14.0")),
-            (
-                "repo/packages/api/pyproject.toml",
-                "[project]\ndependencies = [\"alembic>=1.9\"]",
-            ),
+            ("repo/packages/api/pyproject.toml", "[project]\ndependencies = [\"alembic>=1.9\"]"),
         ];
         let (_dir, root) = tree(&files);
-        assert_eq!(
-            find(&places(&root.join("repo/packages/api")))
-                .alembic
-                .unwrap()
-                .version,
-            (1, 14, 0)
-        );
+        assert_eq!(find(&places(&root.join("repo/packages/api"))).alembic.unwrap().version, (1, 14, 0));
         // Outside of a repository nothing above the project counts.
         let (_dir, root) = tree(&[("uv.lock", lock), ("p/x", "")]);
         assert_eq!(find(&places(&root.join("p"))).alembic, None);

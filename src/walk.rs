@@ -60,9 +60,8 @@ impl PathGlobs {
         for pattern in patterns {
             let pattern = pattern.as_ref();
             let stripped = pattern.trim_end_matches('/');
-            let glob = |text: &str| {
-                Glob::new(text).with_context(|| format!("`{pattern}` is not a valid glob"))
-            };
+            let glob =
+                |text: &str| Glob::new(text).with_context(|| format!("`{pattern}` is not a valid glob"));
             if stripped.contains('/') {
                 let relative = stripped.strip_prefix("./").unwrap_or(stripped);
                 paths.add(glob(relative)?);
@@ -71,20 +70,12 @@ impl PathGlobs {
             }
         }
         let build = |builder: GlobSetBuilder| builder.build().context("the globs are too large");
-        Ok(Self {
-            root: real(root),
-            names: build(names)?,
-            paths: build(paths)?,
-        })
+        Ok(Self { root: real(root), names: build(names)?, paths: build(paths)? })
     }
 
     /// Matches nothing.
     pub(crate) fn none() -> Self {
-        Self {
-            root: PathBuf::new(),
-            names: GlobSet::empty(),
-            paths: GlobSet::empty(),
-        }
+        Self { root: PathBuf::new(), names: GlobSet::empty(), paths: GlobSet::empty() }
     }
 
     /// Whether a pattern matches `path` or one of the directories that it is in.
@@ -105,8 +96,7 @@ impl PathGlobs {
 
     fn matches_alone(&self, path: &Path) -> bool {
         let relative = path.strip_prefix(&self.root).unwrap_or(path);
-        path.file_name()
-            .is_some_and(|name| self.names.is_match(name))
+        path.file_name().is_some_and(|name| self.names.is_match(name))
             || self.paths.is_match(relative)
             || self.paths.is_match(path)
     }
@@ -130,11 +120,7 @@ pub(crate) struct Filter {
 ///
 /// # Errors
 /// A path that doesn't exist. Everything else is a [`Problem`].
-pub(crate) fn named_paths(
-    paths: &[PathBuf],
-    working_directory: &Path,
-    filter: &Filter,
-) -> Result<Walked> {
+pub(crate) fn named_paths(paths: &[PathBuf], working_directory: &Path, filter: &Filter) -> Result<Walked> {
     let mut found = Collector::default();
     for path in paths {
         let start = absolute(path, working_directory);
@@ -179,9 +165,7 @@ pub(crate) fn version_locations(project: &AlembicProject, exclude: &PathGlobs) -
             continue;
         }
         let mut builder = WalkBuilder::new(location);
-        builder
-            .standard_filters(false)
-            .max_depth((!project.recursive).then_some(1));
+        builder.standard_filters(false).max_depth((!project.recursive).then_some(1));
         found.walk(&builder, location, exclude);
     }
     found.finish()
@@ -200,10 +184,7 @@ pub(crate) fn is_revision_file_name(name: &OsStr) -> bool {
 /// `path` as seen from `base`, without `.` and `..`.
 pub(crate) fn absolute(path: &Path, base: &Path) -> PathBuf {
     let joined = base.join(path);
-    if joined
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
+    if joined.components().any(|part| part == std::path::Component::ParentDir) {
         // Only the file system knows where `link/..` leads.
         return real(&joined);
     }
@@ -238,10 +219,7 @@ impl Collector {
     }
 
     fn problem(&mut self, path: &Path, error: &dyn std::fmt::Display) {
-        self.problems.push(Problem {
-            path: path.to_path_buf(),
-            message: error.to_string(),
-        });
+        self.problems.push(Problem { path: path.to_path_buf(), message: error.to_string() });
     }
 
     /// Adds the revision files that `builder` finds below `top`, but for those that `exclude`
@@ -251,15 +229,9 @@ impl Collector {
         let (globs, top_owned) = (exclude.clone(), top.to_path_buf());
         // An excluded directory is not entered, but it is seen, so that it can be counted.
         builder.filter_entry(move |entry| {
-            let inside_excluded = entry
-                .path()
-                .parent()
-                .is_some_and(|parent| globs.matches_below(parent, &top_owned));
-            !inside_excluded
-                && !entry
-                    .file_name()
-                    .as_encoded_bytes()
-                    .ends_with(b"__pycache__")
+            let inside_excluded =
+                entry.path().parent().is_some_and(|parent| globs.matches_below(parent, &top_owned));
+            !inside_excluded && !entry.file_name().as_encoded_bytes().ends_with(b"__pycache__")
         });
         for entry in builder.build() {
             match entry {
@@ -286,22 +258,14 @@ impl Collector {
     }
 
     fn finish(self) -> Walked {
-        let Self {
-            files,
-            mut problems,
-            mut excluded,
-        } = self;
+        let Self { files, mut problems, mut excluded } = self;
         let mut files: Vec<PathBuf> = files.into_values().collect();
         files.sort();
         problems.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| a.message.cmp(&b.message)));
         problems.dedup();
         excluded.sort();
         excluded.dedup();
-        Walked {
-            files,
-            problems,
-            excluded,
-        }
+        Walked { files, problems, excluded }
     }
 }
 
@@ -309,16 +273,10 @@ impl Collector {
 fn explain(error: &ignore::Error, top: &Path) -> (PathBuf, String) {
     match error {
         ignore::Error::WithPath { path, err } => (path.clone(), explain(err, top).1),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
-            explain(err, top)
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => explain(err, top),
+        ignore::Error::Loop { ancestor, child } => {
+            (child.clone(), format!("this link leads back to {}; not followed", ancestor.display()))
         }
-        ignore::Error::Loop { ancestor, child } => (
-            child.clone(),
-            format!(
-                "this link leads back to {}; not followed",
-                ancestor.display()
-            ),
-        ),
         ignore::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
             (top.to_path_buf(), "this link leads nowhere".to_owned())
         }
@@ -347,22 +305,13 @@ mod tests {
     }
 
     fn filter(root: &Path, patterns: &[&str], force: bool) -> Filter {
-        Filter {
-            exclude: PathGlobs::new(patterns, root).unwrap(),
-            force,
-        }
+        Filter { exclude: PathGlobs::new(patterns, root).unwrap(), force }
     }
 
     fn relative(paths: &[PathBuf], root: &Path) -> Vec<String> {
         paths
             .iter()
-            .map(|path| {
-                path.strip_prefix(root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .replace('\\', "/")
-            })
+            .map(|path| path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/"))
             .collect()
     }
 
@@ -381,15 +330,8 @@ mod tests {
 
     #[test]
     fn a_named_directory_is_walked_recursively_and_sorted() {
-        let (_dir, root) = tree(&[
-            "b.py",
-            "a.py",
-            "z/c.py",
-            "z/__pycache__/d.py",
-            "z/x.txt",
-            ".hidden/e.py",
-            "__init__.py",
-        ]);
+        let (_dir, root) =
+            tree(&["b.py", "a.py", "z/c.py", "z/__pycache__/d.py", "z/x.txt", ".hidden/e.py", "__init__.py"]);
         let walked = named(&root, &["."], &filter(&root, &[], false));
         assert_eq!(relative(&walked.files, &root), ["a.py", "b.py", "z/c.py"]);
         assert!(walked.problems.is_empty());
@@ -417,14 +359,8 @@ mod tests {
         let (_dir, root) = tree(&[".git/", "v/a.py", "v/b.py"]);
         fs::write(root.join(".gitignore"), "b.py\n").unwrap();
         let none = filter(&root, &[], false);
-        assert_eq!(
-            relative(&named(&root, &["v"], &none).files, &root),
-            ["v/a.py"]
-        );
-        assert_eq!(
-            relative(&named(&root, &["v/b.py"], &none).files, &root),
-            ["v/b.py"]
-        );
+        assert_eq!(relative(&named(&root, &["v"], &none).files, &root), ["v/a.py"]);
+        assert_eq!(relative(&named(&root, &["v/b.py"], &none).files, &root), ["v/b.py"]);
         // Alembic doesn't know git.
         let walked = version_locations(&project(&root, &["v"], false), &none.exclude);
         assert_eq!(relative(&walked.files, &root), ["v/a.py", "v/b.py"]);
@@ -433,19 +369,14 @@ mod tests {
     #[test]
     fn a_missing_path_is_an_error() {
         let (_dir, root) = tree(&[]);
-        let error =
-            named_paths(&["nope.py".into()], &root, &filter(&root, &[], false)).unwrap_err();
+        let error = named_paths(&["nope.py".into()], &root, &filter(&root, &[], false)).unwrap_err();
         assert_eq!(error.to_string(), "nope.py: no such file or directory");
     }
 
     #[test]
     fn each_file_once() {
         let (_dir, root) = tree(&["v/a.py", "v/b.py"]);
-        let walked = named(
-            &root,
-            &["v/b.py", "v", "v/../v/a.py", "./v/b.py"],
-            &filter(&root, &[], false),
-        );
+        let walked = named(&root, &["v/b.py", "v", "v/../v/a.py", "./v/b.py"], &filter(&root, &[], false));
         assert_eq!(relative(&walked.files, &root), ["v/a.py", "v/b.py"]);
     }
 
@@ -453,47 +384,25 @@ mod tests {
     fn exclude_matches_names_paths_and_directories() {
         let (_dir, root) = tree(&["v/2019_a.py", "v/2020_b.py", "old/deep/c.py", "w/2019_d.py"]);
         for (pattern, left) in [
-            (
-                "v/2019_*",
-                vec!["old/deep/c.py", "v/2020_b.py", "w/2019_d.py"],
-            ),
+            ("v/2019_*", vec!["old/deep/c.py", "v/2020_b.py", "w/2019_d.py"]),
             ("2019_*", vec!["old/deep/c.py", "v/2020_b.py"]),
             ("old", vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"]),
             ("old/", vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"]),
-            (
-                "./old/deep",
-                vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"],
-            ),
-            (
-                "**/deep/**",
-                vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"],
-            ),
+            ("./old/deep", vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"]),
+            ("**/deep/**", vec!["v/2019_a.py", "v/2020_b.py", "w/2019_d.py"]),
         ] {
             let walked = named(&root, &["."], &filter(&root, &[pattern], false));
             assert_eq!(relative(&walked.files, &root), left, "{pattern}");
             assert!(!walked.excluded.is_empty(), "{pattern}");
         }
-        assert_eq!(
-            PathGlobs::new(&["[a"], &root).unwrap_err().to_string(),
-            "`[a` is not a valid glob"
-        );
+        assert_eq!(PathGlobs::new(&["[a"], &root).unwrap_err().to_string(), "`[a` is not a valid glob");
     }
 
     #[test]
     fn force_exclude_holds_for_named_files() {
         let (_dir, root) = tree(&["v/a.py"]);
-        assert_eq!(
-            named(&root, &["v/a.py"], &filter(&root, &["v"], false))
-                .files
-                .len(),
-            1
-        );
-        assert_eq!(
-            named(&root, &["v"], &filter(&root, &["v"], false))
-                .files
-                .len(),
-            1
-        );
+        assert_eq!(named(&root, &["v/a.py"], &filter(&root, &["v"], false)).files.len(), 1);
+        assert_eq!(named(&root, &["v"], &filter(&root, &["v"], false)).files.len(), 1);
         let walked = named(&root, &["v/a.py"], &filter(&root, &["v"], true));
         assert!(walked.files.is_empty());
         assert_eq!(relative(&walked.excluded, &root), ["v/a.py"]);
@@ -501,26 +410,14 @@ mod tests {
 
     #[test]
     fn alembic_reads_one_level_unless_recursive() {
-        let (_dir, root) = tree(&[
-            "v/a.py",
-            "v/sub/b.py",
-            "v/__pycache__/a.py",
-            "v/.#a.py",
-            "v/__init__.py",
-        ]);
+        let (_dir, root) = tree(&["v/a.py", "v/sub/b.py", "v/__pycache__/a.py", "v/.#a.py", "v/__init__.py"]);
         let none = PathGlobs::none();
         assert_eq!(
-            relative(
-                &version_locations(&project(&root, &["v"], false), &none).files,
-                &root
-            ),
+            relative(&version_locations(&project(&root, &["v"], false), &none).files, &root),
             ["v/a.py"]
         );
         assert_eq!(
-            relative(
-                &version_locations(&project(&root, &["v"], true), &none).files,
-                &root
-            ),
+            relative(&version_locations(&project(&root, &["v"], true), &none).files, &root),
             ["v/a.py", "v/sub/b.py"]
         );
     }
@@ -530,14 +427,8 @@ mod tests {
         let (_dir, root) = tree(&["v/a.py"]);
         let walked = version_locations(&project(&root, &["v", "w"], false), &PathGlobs::none());
         assert_eq!(walked.files.len(), 1);
-        assert_eq!(
-            walked.problems[0].message,
-            "this version location does not exist"
-        );
-        assert_eq!(
-            version_locations(&project(&root, &["w"], false), &PathGlobs::none()),
-            Walked::default()
-        );
+        assert_eq!(walked.problems[0].message, "this version location does not exist");
+        assert_eq!(version_locations(&project(&root, &["w"], false), &PathGlobs::none()), Walked::default());
     }
 
     #[cfg(unix)]
@@ -552,17 +443,8 @@ mod tests {
         let walked = named(&root, &["v"], &filter(&root, &[], false));
         // `v/loop/other/b.py` is the same file by a longer name.
         assert_eq!(relative(&walked.files, &root), ["v/a.py", "v/other/b.py"]);
-        let says = |text: &str| {
-            walked
-                .problems
-                .iter()
-                .any(|problem| problem.message.contains(text))
-        };
-        assert!(
-            says("leads back to") && says("leads nowhere"),
-            "{:?}",
-            walked.problems
-        );
+        let says = |text: &str| walked.problems.iter().any(|problem| problem.message.contains(text));
+        assert!(says("leads back to") && says("leads nowhere"), "{:?}", walked.problems);
     }
 
     #[cfg(unix)]

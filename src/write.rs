@@ -35,19 +35,11 @@ pub(crate) enum WriteError {
     NotAFile { path: PathBuf },
     /// The operating system refused: no such directory, no permission, no space left, ...
     #[error("could not {doing} {}: {source}", .path.display())]
-    Io {
-        path: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
     /// Several files were to be written, one failed, and a file written before it could not be put
     /// back.
     #[error("{cause}; then {} could not be put back as it was: {source}", .path.display())]
-    NotRestored {
-        path: PathBuf,
-        cause: Box<WriteError>,
-        source: Box<WriteError>,
-    },
+    NotRestored { path: PathBuf, cause: Box<WriteError>, source: Box<WriteError> },
 }
 
 /// What one file should become.
@@ -64,11 +56,7 @@ pub(crate) struct Change {
 /// # Errors
 /// [`WriteError::Changed`] when the content differs from `expected_old` or the file is gone; see
 /// [`WriteError`] for the others. Nothing is written on an error.
-pub(crate) fn write_atomically(
-    path: &Path,
-    new: &[u8],
-    expected_old: &[u8],
-) -> Result<(), WriteError> {
+pub(crate) fn write_atomically(path: &Path, new: &[u8], expected_old: &[u8]) -> Result<(), WriteError> {
     sync_directory(&Prepared::replace(path, new, expected_old)?.commit()?)
 }
 
@@ -76,8 +64,27 @@ pub(crate) fn write_atomically(
 ///
 /// # Errors
 /// [`WriteError::Exists`] when there is already something (also a dangling link) at `path`.
+#[cfg_attr(not(test), expect(dead_code, reason = "for revisions that are split"))]
 pub(crate) fn create(path: &Path, new: &[u8]) -> Result<(), WriteError> {
     sync_directory(&Prepared::create(path, new)?.commit()?)
+}
+
+/// Writes what was asked for with `--output-file`, over whatever is there: a report can be made again,
+/// and its path may be a device or a pipe.
+///
+/// # Errors
+/// [`WriteError::Io`].
+pub(crate) fn report(path: &Path, text: &str) -> Result<(), WriteError> {
+    fs::write(path, text).map_err(|source| io_error(path, "write", source))
+}
+
+/// Adds to a file that several programs write to, such as `$GITHUB_STEP_SUMMARY`.
+///
+/// # Errors
+/// [`WriteError::Io`].
+pub(crate) fn append(path: &Path, text: &str) -> Result<(), WriteError> {
+    let append = || File::options().append(true).create(true).open(path)?.write_all(text.as_bytes());
+    append().map_err(|source| io_error(path, "write", source))
 }
 
 /// Writes every change or none.
@@ -89,11 +96,9 @@ pub(crate) fn create(path: &Path, new: &[u8]) -> Result<(), WriteError> {
 ///
 /// # Errors
 /// The first [`WriteError`]; [`WriteError::NotRestored`] when putting back failed too.
+#[cfg_attr(not(test), expect(dead_code, reason = "for whole histories"))]
 pub(crate) fn write_all(changes: &[Change]) -> Result<(), WriteError> {
-    let prepared = changes
-        .iter()
-        .map(Prepared::new)
-        .collect::<Result<Vec<_>, _>>()?;
+    let prepared = changes.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
     let mut written = Vec::with_capacity(changes.len());
     for (done, one) in prepared.into_iter().enumerate() {
         match one.commit() {
@@ -102,10 +107,8 @@ pub(crate) fn write_all(changes: &[Change]) -> Result<(), WriteError> {
         }
     }
     // One flush for each directory, however many files it received.
-    let directories: BTreeMap<&Path, &Path> = written
-        .iter()
-        .map(|file| (directory_of(file), file.as_path()))
-        .collect();
+    let directories: BTreeMap<&Path, &Path> =
+        written.iter().map(|file| (directory_of(file), file.as_path())).collect();
     directories.into_values().try_for_each(sync_directory)
 }
 
@@ -114,8 +117,7 @@ fn put_back(written: &[Change], cause: WriteError) -> WriteError {
     for change in written.iter().rev() {
         let undone = match &change.old {
             Some(old) => write_atomically(&change.path, old, &change.new),
-            None => fs::remove_file(&change.path)
-                .map_err(|source| io_error(&change.path, "remove", source)),
+            None => fs::remove_file(&change.path).map_err(|source| io_error(&change.path, "remove", source)),
         };
         if let Err(source) = undone {
             return WriteError::NotRestored {
@@ -151,60 +153,36 @@ impl Prepared {
         let target = fs::canonicalize(path).map_err(|source| gone_or(path, "find", source))?;
         let metadata = fs::metadata(&target).map_err(|source| gone_or(path, "look at", source))?;
         if !metadata.is_file() {
-            return Err(WriteError::NotAFile {
-                path: path.to_path_buf(),
-            });
+            return Err(WriteError::NotAFile { path: path.to_path_buf() });
         }
         if metadata.permissions().readonly() {
-            return Err(WriteError::ReadOnly {
-                path: path.to_path_buf(),
-            });
+            return Err(WriteError::ReadOnly { path: path.to_path_buf() });
         }
         check_unchanged(&target, expected_old)?;
         let temporary = temporary_beside(&target, new, Some(&metadata))?;
-        Ok(Self {
-            target,
-            old: Some(expected_old.to_vec()),
-            temporary,
-        })
+        Ok(Self { target, old: Some(expected_old.to_vec()), temporary })
     }
 
     fn create(path: &Path, new: &[u8]) -> Result<Self, WriteError> {
         if fs::symlink_metadata(path).is_ok() {
-            return Err(WriteError::Exists {
-                path: path.to_path_buf(),
-            });
+            return Err(WriteError::Exists { path: path.to_path_buf() });
         }
         let temporary = temporary_beside(path, new, None)?;
-        Ok(Self {
-            target: path.to_path_buf(),
-            old: None,
-            temporary,
-        })
+        Ok(Self { target: path.to_path_buf(), old: None, temporary })
     }
 
     /// Renames the temporary file to its place and answers with that place; the caller flushes the
     /// directory. The content is compared once more: preparing many files takes time.
     fn commit(self) -> Result<PathBuf, WriteError> {
-        let Self {
-            target,
-            old,
-            temporary,
-        } = self;
+        let Self { target, old, temporary } = self;
         if let Some(old) = old {
             check_unchanged(&target, &old)?;
-            temporary
-                .persist(&target)
-                .map_err(|failed| io_error(&target, "replace", failed.error))?;
+            temporary.persist(&target).map_err(|failed| io_error(&target, "replace", failed.error))?;
         } else {
-            temporary
-                .persist_noclobber(&target)
-                .map_err(|failed| match failed.error.kind() {
-                    io::ErrorKind::AlreadyExists => WriteError::Exists {
-                        path: target.clone(),
-                    },
-                    _ => io_error(&target, "create", failed.error),
-                })?;
+            temporary.persist_noclobber(&target).map_err(|failed| match failed.error.kind() {
+                io::ErrorKind::AlreadyExists => WriteError::Exists { path: target.clone() },
+                _ => io_error(&target, "create", failed.error),
+            })?;
         }
         Ok(target)
     }
@@ -212,41 +190,26 @@ impl Prepared {
 
 fn check_unchanged(target: &Path, expected: &[u8]) -> Result<(), WriteError> {
     let now = fs::read(target).map_err(|source| gone_or(target, "read", source))?;
-    if now == expected {
-        Ok(())
-    } else {
-        Err(WriteError::Changed {
-            path: target.to_path_buf(),
-        })
-    }
+    if now == expected { Ok(()) } else { Err(WriteError::Changed { path: target.to_path_buf() }) }
 }
 
 /// A file that was read and is gone now has "changed"; everything else is the operating system's
 /// error.
 fn gone_or(path: &Path, doing: &'static str, source: io::Error) -> WriteError {
     if source.kind() == io::ErrorKind::NotFound {
-        WriteError::Changed {
-            path: path.to_path_buf(),
-        }
+        WriteError::Changed { path: path.to_path_buf() }
     } else {
         io_error(path, doing, source)
     }
 }
 
 fn io_error(path: &Path, doing: &'static str, source: io::Error) -> WriteError {
-    WriteError::Io {
-        path: path.to_path_buf(),
-        doing,
-        source,
-    }
+    WriteError::Io { path: path.to_path_buf(), doing, source }
 }
 
 /// The directory of `target`; a bare file name is in the working directory.
 fn directory_of(target: &Path) -> &Path {
-    target
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Writes `content` to a temporary file in the directory of `target`, with the mode and owner of
@@ -354,10 +317,7 @@ mod tests {
         fs::write(&path, "somebody else's").unwrap();
         let error = write_atomically(&path, b"new", b"old").unwrap_err();
         assert!(matches!(error, WriteError::Changed { .. }), "{error}");
-        assert!(
-            error.to_string().contains("a.py changed since it was read"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("a.py changed since it was read"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
         assert_eq!(names_in(dir.path()), ["a.py"]);
     }
@@ -369,10 +329,7 @@ mod tests {
         fs::write(&path, "old").unwrap();
         let prepared = Prepared::replace(&path, b"new", b"old").unwrap();
         fs::write(&path, "late").unwrap();
-        assert!(matches!(
-            prepared.commit().unwrap_err(),
-            WriteError::Changed { .. }
-        ));
+        assert!(matches!(prepared.commit().unwrap_err(), WriteError::Changed { .. }));
         assert_eq!(fs::read(&path).unwrap(), b"late");
         assert_eq!(names_in(dir.path()), ["a.py"]);
     }
@@ -381,10 +338,7 @@ mod tests {
     fn a_vanished_file_has_changed_and_a_vanished_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gone.py");
-        assert!(matches!(
-            write_atomically(&path, b"n", b"o").unwrap_err(),
-            WriteError::Changed { .. }
-        ));
+        assert!(matches!(write_atomically(&path, b"n", b"o").unwrap_err(), WriteError::Changed { .. }));
         let error = create(&dir.path().join("nowhere/a.py"), b"n").unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
     }
@@ -394,17 +348,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.py");
         create(&path, b"one").unwrap();
-        assert!(matches!(
-            create(&path, b"two").unwrap_err(),
-            WriteError::Exists { .. }
-        ));
+        assert!(matches!(create(&path, b"two").unwrap_err(), WriteError::Exists { .. }));
         let late = dir.path().join("b.py");
         let prepared = Prepared::create(&late, b"two").unwrap();
         fs::write(&late, "one").unwrap();
-        assert!(matches!(
-            prepared.commit().unwrap_err(),
-            WriteError::Exists { .. }
-        ));
+        assert!(matches!(prepared.commit().unwrap_err(), WriteError::Exists { .. }));
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read(&late).unwrap(), b"one");
         assert_eq!(names_in(dir.path()), ["a.py", "b.py"]);
@@ -413,10 +361,7 @@ mod tests {
     #[test]
     fn refuses_what_is_not_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            write_atomically(dir.path(), b"n", b"o").unwrap_err(),
-            WriteError::NotAFile { .. }
-        ));
+        assert!(matches!(write_atomically(dir.path(), b"n", b"o").unwrap_err(), WriteError::NotAFile { .. }));
     }
 
     #[test]
@@ -432,30 +377,18 @@ mod tests {
             new: b"new".to_vec(),
         };
         // Noticed while preparing: `b.py` is not what we think it is.
-        let error = write_all(&[
-            change("a.py", Some("old")),
-            change("c.py", None),
-            change("b.py", Some("other")),
-        ]);
+        let error =
+            write_all(&[change("a.py", Some("old")), change("c.py", None), change("b.py", Some("other"))]);
         assert!(matches!(error, Err(WriteError::Changed { .. })));
         assert_eq!(names_in(dir.path()), ["a.py", "b.py"]);
         assert_eq!(fs::read(at("a.py")).unwrap(), b"old");
         // Noticed while committing: the same new file twice.
-        let error = write_all(&[
-            change("a.py", Some("old")),
-            change("c.py", None),
-            change("c.py", None),
-        ]);
+        let error = write_all(&[change("a.py", Some("old")), change("c.py", None), change("c.py", None)]);
         assert!(matches!(error, Err(WriteError::Exists { .. })));
         assert_eq!(names_in(dir.path()), ["a.py", "b.py"]);
         assert_eq!(fs::read(at("a.py")).unwrap(), b"old");
 
-        write_all(&[
-            change("a.py", Some("old")),
-            change("c.py", None),
-            change("b.py", Some("old")),
-        ])
-        .unwrap();
+        write_all(&[change("a.py", Some("old")), change("c.py", None), change("b.py", Some("old"))]).unwrap();
         for name in ["a.py", "b.py", "c.py"] {
             assert_eq!(fs::read(at(name)).unwrap(), b"new");
         }
@@ -473,10 +406,7 @@ mod tests {
 
         /// Whether the tests run as root, whom permission bits don't stop.
         fn root() -> bool {
-            fs::metadata(tempfile::tempdir().unwrap().path())
-                .unwrap()
-                .uid()
-                == 0
+            fs::metadata(tempfile::tempdir().unwrap().path()).unwrap().uid() == 0
         }
 
         #[test]
@@ -496,10 +426,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("plain"), "").unwrap();
             create(&dir.path().join("a.py"), b"").unwrap();
-            assert_eq!(
-                mode(&dir.path().join("a.py")),
-                mode(&dir.path().join("plain"))
-            );
+            assert_eq!(mode(&dir.path().join("a.py")), mode(&dir.path().join("plain")));
         }
 
         #[test]
@@ -531,10 +458,7 @@ mod tests {
 
             let dangling = dir.path().join("dangling.py");
             symlink("nothing", &dangling).unwrap();
-            assert!(matches!(
-                create(&dangling, b"new").unwrap_err(),
-                WriteError::Exists { .. }
-            ));
+            assert!(matches!(create(&dangling, b"new").unwrap_err(), WriteError::Exists { .. }));
         }
 
         #[test]

@@ -21,42 +21,59 @@ fn history(directory: &Path, name: &str) -> PathBuf {
     versions
 }
 
-/// What each program of the harness says about a rewrite.
-struct Verdicts {
-    prove: Outcome,
-    crash: Outcome,
-    one_transaction: Outcome,
-    locks: Outcome,
-    offline: Outcome,
+/// A rewrite of `tests/selftest` in the hands of the harness.
+struct Case {
+    directory: TempDir,
+    original: PathBuf,
+    rewritten: PathBuf,
+    _turn: Turn,
 }
 
-impl Verdicts {
-    /// Takes a rewrite through the whole harness.
-    fn on(rewrite: &str) -> Self {
-        let _turn = Turn::take();
-        let directory =
-            TempDir::with_prefix("safemig-selftest-").expect("a temporary directory can be made");
+impl Case {
+    /// Prepares a rewrite, by the name of its file.
+    fn new(rewrite: &str) -> Self {
+        let turn = Turn::take();
+        let directory = TempDir::with_prefix("safemig-selftest-").expect("a temporary directory can be made");
         let original = history(directory.path(), "original");
-        let rewritten = if rewrite == "original" {
-            original.clone()
-        } else {
-            history(directory.path(), rewrite)
-        };
-        let kept = directory.path().join("kept");
-        let reference = [
-            rewritten.clone(),
-            "--reference".into(),
-            kept.join("original"),
-        ];
-        let alone = [reference.to_vec(), vec!["--one-transaction".into()]].concat();
-        let compared = [original, rewritten.clone(), "--keep".into(), kept];
-        Self {
-            prove: harness(SA20, "prove.py", compared),
-            crash: harness(SA20, "crash.py", &reference),
-            one_transaction: harness(SA20, "crash.py", alone),
-            locks: harness(SA20, "locks.py", [rewritten]),
-            offline: harness(SA20, "offline.py", reference),
+        let rewritten =
+            if rewrite == "original" { original.clone() } else { history(directory.path(), rewrite) };
+        Self { directory, original, rewritten, _turn: turn }
+    }
+
+    /// Compares it with the original, whose replay is the reference of the others.
+    fn prove(&self) -> Outcome {
+        let kept = self.directory.path().join("kept");
+        harness(SA20, "prove.py", [&self.original, &self.rewritten, Path::new("--keep"), &kept])
+    }
+
+    /// Interrupts it, with a transaction for every revision.
+    fn crash(&self) -> Outcome {
+        harness(SA20, "crash.py", self.with_reference())
+    }
+
+    /// Interrupts it, with one transaction for everything.
+    fn crash_in_one_transaction(&self) -> Outcome {
+        let flag = vec!["--one-transaction".into()];
+        harness(SA20, "crash.py", [self.with_reference(), flag].concat())
+    }
+
+    /// Looks at its locks.
+    fn locks(&self) -> Outcome {
+        harness(SA20, "locks.py", [&self.rewritten])
+    }
+
+    /// Runs it offline; to be called after `prove`.
+    fn offline(&self) -> Outcome {
+        harness(SA20, "offline.py", self.with_reference())
+    }
+
+    fn with_reference(&self) -> Vec<PathBuf> {
+        let reference = self.directory.path().join("kept/original");
+        let mut arguments = vec![self.rewritten.clone()];
+        if reference.exists() {
+            arguments.extend(["--reference".into(), reference]);
         }
+        arguments
     }
 }
 
@@ -66,188 +83,136 @@ fn passes(outcome: &Outcome) {
     assert_eq!(outcome.status, Some(0), "{}", outcome.output);
 }
 
-/// Asserts that a program rejected a rewrite, for this reason.
+/// Asserts that a program rejected a rewrite, for all of these reasons.
 #[track_caller]
-fn fails(outcome: &Outcome, reason: &str) {
-    assert_eq!(outcome.status, Some(1), "{}", outcome.output);
-    assert!(
-        outcome.output.contains(reason),
-        "{reason:?} is not in\n{}",
-        outcome.output
-    );
+fn fails(outcome: &Outcome, reasons: &[&str]) {
+    let output = &outcome.output;
+    assert_eq!(outcome.status, Some(1), "{output}");
+    for reason in reasons {
+        assert!(output.contains(reason), "{reason:?} is not in\n{output}");
+    }
 }
 
 #[test]
 fn good() {
-    let verdicts = Verdicts::on("good");
-    passes(&verdicts.prove);
-    passes(&verdicts.crash);
-    passes(&verdicts.one_transaction);
-    passes(&verdicts.locks);
-    passes(&verdicts.offline);
+    let case = Case::new("good");
+    passes(&case.prove());
+    passes(&case.crash());
+    passes(&case.crash_in_one_transaction());
+    passes(&case.locks());
+    passes(&case.offline());
 }
 
 #[test]
 fn original() {
-    let verdicts = Verdicts::on("original");
-    passes(&verdicts.prove);
-    passes(&verdicts.crash);
-    let locks = &verdicts.locks;
-    fails(
-        locks,
+    let case = Case::new("original");
+    passes(&case.crash());
+    let found = [
         "FOUND: building index \"ix_child_a\" on table \"child\" under",
-    );
-    fails(locks, "ShareLock on child");
-    fails(
-        locks,
+        "ShareLock on child",
         "FOUND: validating foreign key constraint \"fk_child_parent\" under",
-    );
-    fails(locks, "ShareRowExclusiveLock on parent");
-    fails(locks, "FOUND: dropping an index under");
+        "ShareRowExclusiveLock on parent",
+        "FOUND: dropping an index under",
+    ];
+    fails(&case.locks(), &found);
 }
 
 #[test]
 fn not_rerunnable_index() {
-    let verdicts = Verdicts::on("not_rerunnable_index");
-    passes(&verdicts.prove);
-    passes(&verdicts.locks);
-    let reason = "run failed: ProgrammingError: (psycopg2.errors.DuplicateTable) relation \"ix_child_a\" already exists";
-    fails(&verdicts.crash, reason);
-    fails(&verdicts.one_transaction, reason);
+    let case = Case::new("not_rerunnable_index");
+    passes(&case.prove());
+    passes(&case.locks());
+    let reason = ["the second run failed: ProgrammingError: (psycopg2.errors.DuplicateTable)"];
+    fails(&case.crash(), &reason);
+    fails(&case.crash_in_one_transaction(), &reason);
 }
 
 #[test]
 fn not_rerunnable_column() {
-    let verdicts = Verdicts::on("not_rerunnable_column");
-    passes(&verdicts.prove);
-    passes(&verdicts.locks);
-    let reason = "column \"c\" of relation \"child\" already exists";
-    fails(&verdicts.crash, reason);
-    fails(&verdicts.one_transaction, reason);
+    let case = Case::new("not_rerunnable_column");
+    let reason = ["the second run failed: ProgrammingError: (psycopg2.errors.DuplicateColumn)"];
+    fails(&case.crash(), &reason);
+    fails(&case.crash_in_one_transaction(), &reason);
 }
 
 #[test]
 fn invalid_index_kept() {
-    let verdicts = Verdicts::on("invalid_index_kept");
-    passes(&verdicts.prove);
-    passes(&verdicts.locks);
-    fails(&verdicts.crash, "interrupted during statement");
-    fails(&verdicts.crash, "invalid index public.ix_child_a");
-    fails(&verdicts.one_transaction, "invalid index public.ix_child_a");
+    let case = Case::new("invalid_index_kept");
+    let reasons = ["interrupted during statement", "invalid index public.ix_child_a"];
+    fails(&case.crash(), &reasons);
+    fails(&case.crash_in_one_transaction(), &reasons);
 }
 
 #[test]
 fn constraint_not_validated() {
-    let verdicts = Verdicts::on("constraint_not_validated");
-    fails(&verdicts.prove, "changes upgrade: the catalog differs");
-    fails(
-        &verdicts.prove,
-        "public.child.fk_child_parent: validated should be True, is False",
-    );
-    fails(
-        &verdicts.crash,
-        "constraint not validated: public.child.fk_child_parent",
-    );
-    fails(
-        &verdicts.offline,
-        "public.child.fk_child_parent: validated should be True, is False",
-    );
+    let case = Case::new("constraint_not_validated");
+    let difference = "public.child.fk_child_parent: validated should be True, is False";
+    fails(&case.prove(), &["changes upgrade: the catalog differs", difference]);
+    fails(&case.offline(), &[difference]);
+    fails(&case.crash(), &["constraint not validated: public.child.fk_child_parent"]);
 }
 
 #[test]
 fn validated_under_lock() {
-    let verdicts = Verdicts::on("validated_under_lock");
-    passes(&verdicts.prove);
-    passes(&verdicts.crash);
-    fails(
-        &verdicts.locks,
-        "FOUND: validating foreign key constraint \"fk_child_parent\" under",
-    );
+    let case = Case::new("validated_under_lock");
+    passes(&case.prove());
+    fails(&case.locks(), &["FOUND: validating foreign key constraint \"fk_child_parent\" under"]);
 }
 
 #[test]
 fn helper_left() {
-    let verdicts = Verdicts::on("helper_left");
-    fails(
-        &verdicts.prove,
-        "constraints: unexpected public.child.safemig_child_c",
-    );
-    fails(
-        &verdicts.crash,
-        "helper object left: constraints public.child.safemig_child_c",
-    );
-    fails(
-        &verdicts.locks,
-        "FOUND: verifying table \"child\" under AccessExclusiveLock on child",
-    );
+    let case = Case::new("helper_left");
+    fails(&case.prove(), &["constraints: unexpected public.child.safemig_child_c"]);
+    fails(&case.crash(), &["helper object left: constraints public.child.safemig_child_c"]);
+    fails(&case.locks(), &["FOUND: verifying table \"child\" under AccessExclusiveLock on child"]);
 }
 
 #[test]
 fn other_column() {
-    let verdicts = Verdicts::on("other_column");
-    fails(&verdicts.prove, "changes upgrade: the catalog differs");
-    fails(
-        &verdicts.prove,
-        "indexes: public.ix_child_a: definition should be",
-    );
-    fails(
-        &verdicts.offline,
-        "indexes: public.ix_child_a: definition should be",
-    );
+    let case = Case::new("other_column");
+    let difference = "indexes: public.ix_child_a: definition should be";
+    fails(&case.prove(), &["changes upgrade: the catalog differs", difference]);
+    fails(&case.offline(), &[difference]);
 }
 
 #[test]
 fn downgrade_incomplete() {
-    let verdicts = Verdicts::on("downgrade_incomplete");
-    fails(&verdicts.prove, "changes downgrade: the catalog differs");
-    fails(&verdicts.prove, "columns: unexpected public.child.c");
-    fails(&verdicts.crash, "columns: unexpected public.child.c");
+    let case = Case::new("downgrade_incomplete");
+    let difference = "columns: unexpected public.child.c";
+    fails(&case.prove(), &["changes downgrade: the catalog differs", difference]);
+    fails(&case.crash(), &["changes downgrade, not interrupted: the catalog is wrong", difference]);
 }
 
 #[test]
 fn downgrade_not_rerunnable() {
-    let verdicts = Verdicts::on("downgrade_not_rerunnable");
-    passes(&verdicts.prove);
-    fails(
-        &verdicts.crash,
-        "changes downgrade, interrupted after statement",
-    );
-    fails(
-        &verdicts.one_transaction,
-        "all downgrades, interrupted after statement",
-    );
+    let case = Case::new("downgrade_not_rerunnable");
+    passes(&case.prove());
+    fails(&case.crash(), &["changes downgrade, interrupted after statement"]);
+    fails(&case.crash_in_one_transaction(), &["all downgrades, interrupted after statement"]);
 }
 
 #[test]
 fn downgrade_fails() {
-    let verdicts = Verdicts::on("downgrade_fails");
-    fails(
-        &verdicts.prove,
-        "changes downgrade: the original succeeded; the rewritten failed with",
-    );
-    fails(
-        &verdicts.crash,
-        "changes downgrade, not interrupted: ProgrammingError",
-    );
+    let case = Case::new("downgrade_fails");
+    let reason = "changes downgrade: the original succeeded; the rewritten failed with";
+    fails(&case.prove(), &[reason]);
+    fails(&case.crash(), &["changes downgrade, not interrupted: ProgrammingError"]);
 }
 
 #[test]
 fn locked_in_do() {
-    let verdicts = Verdicts::on("locked_in_do");
-    passes(&verdicts.prove);
-    fails(
-        &verdicts.locks,
+    let case = Case::new("locked_in_do");
+    passes(&case.prove());
+    let found = [
         "FOUND: building index \"ix_child_a\" on table \"child\" under",
-    );
-    fails(
-        &verdicts.locks,
         "FOUND: dropping an index under AccessExclusiveLock on child",
-    );
+    ];
+    fails(&case.locks(), &found);
 }
 
 #[test]
 fn online_only() {
-    let verdicts = Verdicts::on("online_only");
-    passes(&verdicts.prove);
-    fails(&verdicts.offline, "has no attribute 'scalar'");
+    let case = Case::new("online_only");
+    passes(&case.prove());
+    fails(&case.offline(), &["has no attribute 'scalar'"]);
 }

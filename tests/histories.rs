@@ -30,7 +30,6 @@ macro_rules! packages {
     };
 }
 
-// The slowest come first: the last one shall not be alone on the machine.
 packages!(REPLAYED: replayed {
     ckan = "ckan"
     flexmeasures = "flexmeasures"
@@ -84,9 +83,7 @@ fn every_package_is_tested() {
         panic!("packages.json is an object");
     };
     let names = |replayed: bool| -> BTreeSet<&str> {
-        let kind = packages
-            .iter()
-            .filter(|(_, entry)| entry.get("replay").is_some() == replayed);
+        let kind = packages.iter().filter(|(_, entry)| entry.get("replay").is_some() == replayed);
         kind.map(|(name, _)| name.as_str()).collect()
     };
     assert_eq!(names(true), REPLAYED.iter().copied().collect());
@@ -97,10 +94,7 @@ fn every_package_is_tested() {
 fn replayed(name: &str) {
     let _turn = Turn::take();
     let (mut rewritten, versions) = rewrite(name);
-    let mut arguments: Vec<PathBuf> = versions
-        .iter()
-        .map(|path| rewritten.path().join(path))
-        .collect();
+    let mut arguments: Vec<PathBuf> = versions.iter().map(|path| rewritten.path().join(path)).collect();
     arguments.extend(["--package".into(), name.into()]);
     arguments.extend(["--cache".into(), environment().join("replays")]);
     rewritten.harness(SA20, "prove.py", arguments);
@@ -117,20 +111,15 @@ fn rewritten(name: &str) {
 fn rewrite(name: &str) -> (Rewritten, Vec<PathBuf>) {
     let package = &packages()[name];
     let pin = package["pin"].as_str().expect("a package has a pin");
-    let source = environment()
-        .join("corpus")
-        .join(pin.replace('-', "_").replace("==", "-"));
+    let source = environment().join("corpus").join(pin.replace('-', "_").replace("==", "-"));
     let versions: Vec<PathBuf> = package["versions"]
         .as_array()
         .expect("a package has versions")
         .iter()
         .map(|path| path.as_str().expect("a path is text").into())
         .collect();
-    let scripts: BTreeSet<PathBuf> = versions
-        .iter()
-        .filter_map(|path| path.parent())
-        .map(Path::to_owned)
-        .collect();
+    let scripts: BTreeSet<PathBuf> =
+        versions.iter().filter_map(|path| path.parent()).map(Path::to_owned).collect();
     let scripts: Vec<PathBuf> = scripts.into_iter().collect();
     (Rewritten::new(&source, &scripts, &versions), versions)
 }

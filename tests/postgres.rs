@@ -5,7 +5,7 @@
 //! - `versions/`, an Alembic history;
 //! - `rows.sql`, rows that are there when the later revisions run: its first line is `-- after REVISION`;
 //! - `locks.allowed`, the steps that still block others after the rewrite, a line `REVISION upgrade|downgrade` each;
-//! - `portable`, an empty file: the history also runs on SQLite;
+//! - `portable`, an empty file: the history also runs on `SQLite`;
 //! - `sa14`, an empty file: it is also proved with SQLAlchemy 1.4 (put `alembic-version` into a `safemig.toml`);
 //! - anything else that safemig shall find above `versions/`, such as its configuration.
 //!
@@ -58,10 +58,7 @@ fn every_fixture_is_tested() {
         .map(|entry| entry.expect("the fixtures can be listed").file_name())
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    assert_eq!(
-        listed, present,
-        "add it to `fixtures!` in tests/postgres.rs"
-    );
+    assert_eq!(listed, present, "add it to `fixtures!` in tests/postgres.rs");
 }
 
 fn fixture_directory() -> PathBuf {
@@ -75,8 +72,8 @@ fn prove(name: &str) {
     let original = fixture.join("versions");
     let mut rewritten = Rewritten::new(&fixture, &[PathBuf::new()], &[PathBuf::from("versions")]);
     let versions = rewritten.path().join("versions");
-    let results = tempfile::TempDir::with_prefix("safemig-results-")
-        .expect("a temporary directory can be made");
+    let results =
+        tempfile::TempDir::with_prefix("safemig-results-").expect("a temporary directory can be made");
     let reference = results.path().join("original");
 
     let rows = option("--rows", &fixture.join("rows.sql"));
@@ -109,9 +106,5 @@ fn given(flag: &str, path: &Path) -> Vec<PathBuf> {
 
 /// An option that is only given when its file is there.
 fn option(flag: &str, path: &Path) -> Vec<PathBuf> {
-    if path.exists() {
-        given(flag, path)
-    } else {
-        Vec::new()
-    }
+    if path.exists() { given(flag, path) } else { Vec::new() }
 }

@@ -27,7 +27,7 @@ _SECTIONS: dict[str, str] = {
     "schemas": f"""
         SELECT n.nspname, jsonb_build_object('grants', n.nspacl::text)
         FROM pg_namespace n
-        WHERE n.oid >= {FIRST_USER_OID} AND n.nspname !~ '^pg_' AND {_NOT_IN_EXTENSION.format(alias='n')}""",
+        WHERE n.oid >= {FIRST_USER_OID} AND n.nspname !~ '^pg_' AND {_NOT_IN_EXTENSION.format(alias="n")}""",
     "relations": f"""
         SELECT n.nspname || '.' || c.relname, jsonb_build_object(
             'kind', c.relkind, 'persistence', c.relpersistence, 'row_security', c.relrowsecurity,
@@ -60,7 +60,7 @@ _SECTIONS: dict[str, str] = {
         LEFT JOIN pg_class c ON c.oid = k.conrelid
         LEFT JOIN pg_type t ON t.oid = k.contypid
         WHERE k.oid >= {FIRST_USER_OID} AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-            AND (c.oid IS NULL OR {_NOT_IN_EXTENSION.format(alias='c')})""",
+            AND (c.oid IS NULL OR {_NOT_IN_EXTENSION.format(alias="c")})""",
     "indexes": f"""
         SELECT n.nspname || '.' || c.relname, jsonb_build_object(
             'definition', pg_get_indexdef(i.indexrelid), 'valid', i.indisvalid, 'ready', i.indisready,
@@ -70,7 +70,7 @@ _SECTIONS: dict[str, str] = {
         JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_class t ON t.oid = i.indrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname !~ '^pg_' AND c.oid >= {FIRST_USER_OID} AND {_NOT_IN_EXTENSION.format(alias='t')}""",
+        WHERE n.nspname !~ '^pg_' AND c.oid >= {FIRST_USER_OID} AND {_NOT_IN_EXTENSION.format(alias="t")}""",
     "sequences": f"""
         SELECT n.nspname || '.' || c.relname, jsonb_build_object(
             'type', format_type(s.seqtypid, NULL), 'start', s.seqstart, 'increment', s.seqincrement,
@@ -87,7 +87,7 @@ _SECTIONS: dict[str, str] = {
             'labels', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder)
                        FROM pg_enum e WHERE e.enumtypid = t.oid))
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-        WHERE t.typtype IN ('e', 'd', 'r') AND t.oid >= {FIRST_USER_OID} AND {_NOT_IN_EXTENSION.format(alias='t')}""",
+        WHERE t.typtype IN ('e', 'd', 'r') AND t.oid >= {FIRST_USER_OID} AND {_NOT_IN_EXTENSION.format(alias="t")}""",
     "triggers": f"""
         SELECT n.nspname || '.' || c.relname || '.' || t.tgname,
             jsonb_build_object('definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled)
@@ -98,7 +98,7 @@ _SECTIONS: dict[str, str] = {
             jsonb_build_object('definition',
                 CASE WHEN p.prokind IN ('f', 'p') THEN pg_get_functiondef(p.oid) END)
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE p.oid >= {FIRST_USER_OID} AND n.nspname !~ '^pg_' AND {_NOT_IN_EXTENSION.format(alias='p')}""",
+        WHERE p.oid >= {FIRST_USER_OID} AND n.nspname !~ '^pg_' AND {_NOT_IN_EXTENSION.format(alias="p")}""",
     "policies": """
         SELECT schemaname || '.' || tablename || '.' || policyname,
             jsonb_build_object('command', cmd, 'using', qual, 'check', with_check, 'roles', roles)

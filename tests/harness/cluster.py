@@ -54,8 +54,13 @@ def as_server_user(*command: str | Path) -> None:
     """Runs a command as a user that PostgreSQL accepts."""
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     finished = subprocess.run(
-        [*prefix, *map(str, command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, cwd="/", check=False,
+        [*prefix, *map(str, command)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        check=False,
     )
     if finished.returncode:
         raise SystemExit(f"{command[0]} failed:\n{finished.stdout}")

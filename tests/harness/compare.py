@@ -37,10 +37,11 @@ def compare(
     """The differences, each naming the revision and the direction; empty when the two histories agree."""
     reports = []
     actual = {entry["revision"]: entry for entry in load(rewritten)["revisions"]}
-    for entry in load(original)["revisions"]:
+    expected = load(original)["revisions"]
+    missing = [entry["revision"] for entry in expected if entry["revision"] not in actual]
+    for entry in expected:
         revision = entry["revision"]
         if revision not in actual:
-            reports.append(f"{revision} was not reached")
             continue
         for direction in ("upgrade", "downgrade"):
             before, after = entry.get(direction), actual[revision].get(direction)
@@ -60,6 +61,8 @@ def compare(
                     shown = [f"    {line}" for line in lines[:SHOWN]]
                     rest = [f"    ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
                     reports.append("\n".join([f"{where}: the catalog differs{note}", *shown, *rest]))
+    if missing:
+        reports.append(f"{missing[0]} was not reached, nor were {len(missing) - 1} others")
     return reports
 
 
@@ -81,7 +84,7 @@ def report(original: Path, rewritten: Path, **options: Any) -> int:
 
 def add_compare_options(parser: argparse.ArgumentParser) -> None:
     """The options of a comparison."""
-    parser.add_argument("--ignore", action="append", default=[], help="a section of the catalog, as column_order or rows")
+    parser.add_argument("--ignore", action="append", default=[], help="a section of the catalog: column_order, rows")
     parser.add_argument("--lenient-failures", action="store_true", help="a failed step may leave another catalog")
 
 

@@ -17,6 +17,7 @@ last is tried, unless `--every` is given.
 from __future__ import annotations
 
 import argparse
+import collections
 import logging
 import os
 import re
@@ -83,7 +84,7 @@ class Interruption(Listener):
         self.happened = False
 
     def _before_statement(self, statement: Statement) -> None:
-        if statement.number != self._place.number:
+        if not self._is_place(statement):
             return
         if self._place.when == "before":
             self._interrupt(statement)
@@ -94,9 +95,12 @@ class Interruption(Listener):
             self._watcher.start()
 
     def _after_statement(self, statement: Statement) -> None:
-        if statement.number == self._place.number:
+        if self._is_place(statement):
             self._finished.set()
             self._interrupt(statement)
+
+    def _is_place(self, statement: Statement) -> bool:
+        return (statement.number, statement.brief) == (self._place.number, self._place.brief)
 
     def _interrupt(self, statement: Statement) -> None:
         self._terminate(statement.connection.info.backend_pid)
@@ -131,10 +135,15 @@ class Interruption(Listener):
     def _terminate(self, pid: int) -> None:
         connection = self._server.connect()
         cursor = connection.cursor()
-        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,))
-        if cursor.fetchone() != (0,):
-            raise SystemExit(f"backend {pid} could not be terminated")
+        cursor.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        deadline = time.monotonic() + 10
+        while True:  # the waiting form of pg_terminate_backend looks every 100 ms only
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,))
+            if cursor.fetchone() == (0,):
+                break
+            if time.monotonic() > deadline:
+                raise SystemExit(f"backend {pid} could not be terminated")
+            time.sleep(0.002)
         connection.close()
         self.happened = True
 
@@ -152,28 +161,32 @@ class CrashTest:
         self._history, self._server = history, server
         self._contents, self._every, self._verbose = contents, every, verbose
         self.interruptions = 0
-        self.failures: list[str] = []
+        #: How often every failure was met: most are met in many places of a revision.
+        self.failures: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def check(self, where: str, template: str, run: Run, expected: catalog.Snapshot | None) -> None:
         """Interrupts a run everywhere; `expected` is the catalog that it must reach, if it is known."""
         clone = f"{template}_crash"
         recorder = Listener(self._history)
         with self._server.scratch(clone, template):
-            error = attempt(lambda: run(clone, recorder))
+            error = attempt(run, clone, recorder)
             if error is not None:
                 if expected is not None:
-                    self._fail(f"{where}, not interrupted: {summary(error)}")
+                    self._fail(where, "not interrupted", summary(error))
                 elif self._verbose:
                     print(f"{where}: fails without an interruption, left out: {summary(error)}")
                 return
             reached = self._server.snapshot(clone, contents=self._contents)
-        self._compare(f"{where}, not interrupted", expected, reached)
-        started, failures = time.monotonic(), len(self.failures)
+        self._compare(where, "not interrupted", expected, reached)
+        started, failures = time.monotonic(), self.failures.total()
         found = places(recorder.statements, self._every)
         for place in found:
             self._interrupt(where, template, run, place, expected or reached)
+        for (step, reason), count in self.failures.items():
+            if step == where and count > 1:
+                print(f"{where}: in {count} of {len(found)} places: {reason.splitlines()[0]}")
         if self._verbose:
-            seconds, failed = time.monotonic() - started, len(self.failures) - failures
+            seconds, failed = time.monotonic() - started, self.failures.total() - failures
             counts = f"{len(recorder.statements)} statements, {len(found)} interruptions, {failed} failures"
             print(f"{where}: {counts}, {seconds:.1f} s")
 
@@ -182,23 +195,22 @@ class CrashTest:
         with self._server.scratch(clone, template):
             interruption = Interruption(self._history, self._server, clone, place)
             try:
-                attempt(lambda: run(clone, interruption))
+                attempt(run, clone, interruption)
             finally:
                 interruption.join()
             if not interruption.happened:
-                self._fail(f"{where}: could not be {place}")
+                self._fail(where, str(place), "the statement was not met again")
                 return
             self.interruptions += 1
-            second = Listener(self._history)
-            error = attempt(lambda: run(clone, second))
+            error = attempt(run, clone, Listener(self._history))
             if error is not None:
-                self._fail(f"{where}, {place}: the second run failed: {summary(error)}")
+                self._fail(where, str(place), f"the second run failed: {summary(error)}")
                 return
             snap = self._server.snapshot(clone, contents=self._contents)
-            if not self._compare(f"{where}, {place}, run again", expected, snap) and self._verbose:
+            if not self._compare(where, f"{place}, run again", expected, snap) and self._verbose:
                 print(f"{where}, {place}: recovered")
 
-    def _compare(self, where: str, expected: catalog.Snapshot | None, snap: catalog.Snapshot) -> bool:
+    def _compare(self, where: str, when: str, expected: catalog.Snapshot | None, snap: catalog.Snapshot) -> bool:
         """Notes what is wrong with a catalog; the answer is whether anything is."""
         allowed = set(catalog.leftovers(expected)) if expected is not None else set()
         lines = [line for line in catalog.leftovers(snap) if line not in allowed]
@@ -206,12 +218,14 @@ class CrashTest:
             lines += catalog.difference(expected, snap)
         if lines:
             shown = "".join(f"\n    {line}" for line in lines[: compare.SHOWN])
-            self._fail(f"{where}: the catalog is wrong{shown}")
+            self._fail(where, when, f"the catalog is wrong{shown}")
         return bool(lines)
 
-    def _fail(self, message: str) -> None:
-        self.failures.append(message)
-        print(message, flush=True)
+    def _fail(self, where: str, when: str, reason: str) -> None:
+        """Notes a failure, and prints it when it is a new one."""
+        self.failures[where, reason] += 1
+        if self.failures[where, reason] == 1 or self._verbose:
+            print(f"{where}, {when}: {reason}", flush=True)
 
 
 class Reference:
@@ -263,8 +277,10 @@ def crash(
         for revision in revisions:
             if not options.revision or revision in options.revision:
                 test.check(
-                    f"{revision} upgrade", database, upgrading(revision), reference.catalog(revision, "upgrade")
-                    if not (rows and rows.revision == revision) else None,
+                    f"{revision} upgrade",
+                    database,
+                    upgrading(revision),
+                    reference.catalog(revision, "upgrade") if not (rows and rows.revision == revision) else None,
                 )
             history.upgrade(server.url(database), revision)
             if rows and rows.revision == revision:
@@ -294,7 +310,7 @@ def main() -> int:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL + 1)  # it reports every connection that we terminate
     reference = Reference(options.reference.resolve() if options.reference else None)
     test = crash(project_from_options(options), Server(options.server), options, rows, reference)
-    print(f"{test.interruptions} interruptions, {len(test.failures)} failures")
+    print(f"{test.interruptions} interruptions, {test.failures.total()} failures")
     return 1 if test.failures or not test.interruptions else 0
 
 

@@ -13,11 +13,14 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # read on import
 
 import alembic
 import sqlalchemy as sa
@@ -47,17 +50,17 @@ with context.begin_transaction():
 """
 
 
+#: From the heads of a database to the steps that shall be run on it.
+Steps = Callable[[tuple[str, ...]], Iterable[Any]]
+
+#: Some migrations iterate over sets: this makes their order the same in every run.
+HASH_ORDER = {"PYTHONHASHSEED": "0"}
+
+
 def settle_hash_order() -> None:
-    """Runs the program again with a fixed order of sets, which some migrations iterate over."""
+    """Runs the program again with a fixed order of sets, unless it has one already."""
     if os.environ.get("PYTHONHASHSEED") != "0":
-        environment = {
-            **os.environ,
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONWARNINGS": "ignore",
-            "SQLALCHEMY_SILENCE_UBER_WARNING": "1",
-        }
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **HASH_ORDER})
 
 
 @dataclass
@@ -115,6 +118,8 @@ class History:
         workplace = Path(self._scratch.name) / "cwd"
         workplace.mkdir()
         os.chdir(workplace)  # some migrations write files
+        sys.dont_write_bytecode = True
+        warnings.simplefilter("ignore")
 
         sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
         sys.path[:0] = [str(path) for path in project.source]
@@ -185,7 +190,7 @@ class History:
     def _run(
         self,
         url: Any,
-        steps: Callable[[tuple[str, ...]], Iterable[Any]],
+        steps: Steps,
         *,
         observe: Callable[[sa.engine.Engine], None] | None = None,
     ) -> None:
@@ -201,16 +206,19 @@ class History:
             if hasattr(connection, "commit") and connection.in_transaction():
                 connection.commit()
 
-    def _run_env(self, steps: Callable[[tuple[str, ...]], Iterable[Any]], configure: dict[str, Any], **options: Any) -> None:
+    def _run_env(self, steps: Steps, configure: dict[str, Any], **options: Any) -> None:
         def noted(heads: Any, _context: Any) -> Iterator[Any]:
             for step in steps(heads):
                 self.running = step
                 yield step
-            self.running = None
+            self.running = None  # what Alembic does afterwards belongs to no revision
 
         self._config.attributes["configure"] = {**self._configure, **configure}
-        with EnvironmentContext(self._config, self.script, fn=noted, **options):
-            self.script.run_env()
+        try:
+            with EnvironmentContext(self._config, self.script, fn=noted, **options):
+                self.script.run_env()
+        finally:
+            self.running = None
 
 
 def _set_timeouts(connection: Any, _record: Any) -> None:

@@ -5,9 +5,9 @@
 
 Only tables count that existed before their revision started. A statement is a finding when PostgreSQL builds an
 index of such a table, checks its rows or rewrites it while a lock is held that keeps others from writing to an
-existing table (SHARE or stronger), or when it drops an index of such a table and not CONCURRENTLY. The locks come
-from an event trigger at the end of every DDL command, also inside of DO, and from pg_locks after every statement;
-the work from the server's own messages. Exit status 1 when there is a finding.
+existing table (SHARE or stronger), or when it drops an index of such a table, and not CONCURRENTLY nor with the
+table. The locks come from an event trigger at the end of every DDL command, also inside of DO, and from pg_locks
+after every statement; the work from the server's own messages. Exit status 1 when there is a finding.
 
 A line `REVISION upgrade` or `REVISION downgrade` in the file of `--allow` expects a finding there: it is an error
 when there is none.
@@ -36,9 +36,12 @@ from statements import Listener, Statement
 #: These keep others from writing to the table, the last one also from reading.
 BLOCKING = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
-HELD = f"""
+HELD = (
+    f"""
     SELECT coalesce(jsonb_agg(jsonb_build_array(relation::bigint, mode)), '[]') FROM pg_locks
-    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= {FIRST_USER_OID}"""""
+    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= {FIRST_USER_OID}"""
+    ""
+)
 
 EVENT_TRIGGER = f"""
     CREATE SCHEMA harness;
@@ -56,7 +59,11 @@ WORK = re.compile(
     r'|validating (foreign key|check) constraint "(?P<constraint>[^"]+)")'
 )
 
-DROPS_INDEX = re.compile(r"\s*DROP\s+INDEX\s+(?!CONCURRENTLY)", re.IGNORECASE)
+_NAME = r'(?:"[^"]+"|[\w$]+)'
+
+DROPS_INDEX = re.compile(
+    rf"\s*DROP\s+INDEX\s+(?!CONCURRENTLY)(?:IF\s+EXISTS\s+)?(?:{_NAME}\.)?(?P<index>{_NAME})", re.IGNORECASE
+)
 
 
 @dataclass
@@ -126,10 +133,14 @@ class Tracer(Listener):
         blocking = [lock for lock in locks if lock.split(" ", 1)[0] in BLOCKING]
         if blocking:
             traced.findings += [f"{entry} under {', '.join(blocking)}" for entry in work]
-            exclusive = [lock for lock in blocking if lock.startswith("AccessExclusiveLock")]
-            if exclusive and DROPS_INDEX.match(traced.sql):
-                finding = f"dropping an index under {', '.join(exclusive)}"
-                traced.findings += [finding] if finding not in traced.findings else []
+
+    def dropped_indexes(self, indexes: dict[str, int], surviving: dict[int, str]) -> None:
+        """Adds the findings of indexes that were dropped: not those of a table that was dropped with them."""
+        for traced in self.traced:
+            match = DROPS_INDEX.match(traced.sql)
+            table = indexes.get(match.group("index").strip('"')) if match else None
+            if table in self._tables and table in surviving:
+                traced.findings.append(f"dropping an index under AccessExclusiveLock on {self._tables[table]}")
 
 
 def existing_tables(server: Server, database: str) -> dict[int, str]:
@@ -145,32 +156,51 @@ def existing_tables(server: Server, database: str) -> dict[int, str]:
     return tables
 
 
+def existing_indexes(server: Server, database: str) -> dict[str, int]:
+    """The table of every index, by the index's name."""
+    connection = server.connect(database)
+    cursor = connection.cursor()
+    cursor.execute(
+        "SELECT c.relname, i.indrelid::int FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        f" WHERE c.oid >= {FIRST_USER_OID}"
+    )
+    indexes = dict(cursor.fetchall())
+    connection.close()
+    return indexes
+
+
 def trace(project: Project, server: Server, directions: list[str], rows: Rows | None) -> list[Traced]:
     """Traces all revisions, each run on a clone of the database before it."""
     history = History(project)
     traced: list[Traced] = []
     database = f"locks_{os.getpid()}"
 
-    def step(revision: str, direction: str, run: Any) -> None:
+    def step(revision: str, direction: str) -> None:
         clone = f"{database}_traced"
         with server.scratch(clone, database):
             server.run(EVENT_TRIGGER, clone)
+            indexes = existing_indexes(server, clone)
             tracer = Tracer(history, revision, direction, existing_tables(server, clone))
-            error = attempt(lambda: run(server.url(clone), tracer))
+            url = server.url(clone)
+            if direction == "upgrade":
+                error = attempt(history.upgrade, url, revision, observe=tracer)
+            else:
+                error = attempt(history.downgrade, url, [revision], observe=tracer)
             if error is not None and direction == "upgrade":
                 raise SystemExit(f"{revision} {direction}: {summary(error)}")
+            tracer.dropped_indexes(indexes, existing_tables(server, clone))
             traced.extend(tracer.traced)
 
     with server.scratch(database):
         for script in history.revisions:
             revision = script.revision
             if "upgrade" in directions:
-                step(revision, "upgrade", lambda url, tracer: history.upgrade(url, revision, observe=tracer))
+                step(revision, "upgrade")
             history.upgrade(server.url(database), revision)
             if rows and rows.revision == revision:
                 server.run(rows.sql, database)
             if "downgrade" in directions:
-                step(revision, "downgrade", lambda url, tracer: history.downgrade(url, [revision], observe=tracer))
+                step(revision, "downgrade")
     return traced
 
 

@@ -40,7 +40,10 @@ def main() -> int:
         url = server.url(database).set(drivername="postgresql").render_as_string(hide_password=False)
         finished = subprocess.run(
             [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", "-"],
-            input=script, capture_output=True, text=True, check=False,
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if finished.returncode:
             print(f"psql failed: {finished.stderr.strip()}")

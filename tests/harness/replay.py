@@ -19,6 +19,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class Recorder:
 
 def summary(error: BaseException) -> str:
     """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+    text = str(error).split("(Background on this error")[0]
+    return f"{type(error).__name__}: {' '.join(text.split())}"[:400]
 
 
 def visits(history: History, like: Path | None) -> list[tuple[str, list[str]]]:
@@ -92,7 +94,7 @@ def replay(
     entries: list[dict[str, Any]] = []
     with server.scratch(database):
         for revision, parents in order:
-            error = attempt(lambda: history.upgrade(server.url(database), revision))
+            error = attempt(history.upgrade, server.url(database), revision)
             if error is None and rows is not None and rows.revision == revision:
                 server.run(rows.sql, database)
             entry = {"revision": revision, "parents": parents, "upgrade": recorder.outcome(database, error)}
@@ -101,22 +103,32 @@ def replay(
                 break
             if downgrades:
                 with server.scratch(clone, template=database):
-                    error = attempt(lambda: history.downgrade(server.url(clone), history.span(revision, known)))
+                    error = attempt(history.downgrade, server.url(clone), history.span(revision, known))
                     entry["downgrade"] = recorder.outcome(clone, error)
     seconds = round(time.monotonic() - started, 2)
     recorder.finish({**history.versions, "seconds": seconds, "revisions": entries})
     return all(entry["upgrade"]["ok"] for entry in entries)
 
 
-def attempt(step: Any) -> BaseException | None:
+def attempt(step: Callable[..., Any], *arguments: Any, **keywords: Any) -> BaseException | None:
     """Runs a step and returns what it raised: a migration may raise anything, SystemExit too."""
     try:
-        step()
+        step(*arguments, **keywords)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         return error
     return None
+
+
+def describe(out: Path) -> str:
+    """A result in one line."""
+    result = json.loads((out / "result.json").read_text())
+    entries = result["revisions"]
+    failed = sum(not entry["downgrade"]["ok"] for entry in entries if "downgrade" in entry)
+    line = f"{len(entries)} revisions in {result['seconds']} s; {failed} cannot be taken back"
+    last = entries[-1]["upgrade"]
+    return line if last["ok"] else f"{line}; upgrade to {entries[-1]['revision']} failed: {last['error']}"
 
 
 def main() -> int:
@@ -139,12 +151,7 @@ def main() -> int:
         downgrades=not options.no_downgrades,
         transaction_per_migration=not options.one_transaction,
     )
-    result = json.loads((out / "result.json").read_text())
-    failed = [e["revision"] for e in result["revisions"] if not e.get("downgrade", e["upgrade"])["ok"]]
-    print(f"{len(result['revisions'])} revisions in {result['seconds']} s; {len(failed)} cannot be taken back")
-    if not ok:
-        last = result["revisions"][-1]
-        print(f"upgrade to {last['revision']} failed: {last['upgrade']['error']}")
+    print(describe(out))
     return 0 if ok else 1
 
 

@@ -23,7 +23,9 @@ class Server:
     def __init__(self, url: str | None = None) -> None:
         text = url or os.environ.get(VARIABLE)
         if not text:
-            raise SystemExit(f"no PostgreSQL server given: use --server, or run under cluster.py, which sets {VARIABLE}")
+            raise SystemExit(
+                f"no PostgreSQL server given: use --server, or run under cluster.py, which sets {VARIABLE}"
+            )
         self._url = make_url(text).set(drivername="postgresql+psycopg2")
         self._administration = self.connect().cursor()
 
@@ -38,6 +40,7 @@ class Server:
             dbname=database,
             user=self._url.username or "postgres",
             password=self._url.password,
+            options="-c lock_timeout=20s -c statement_timeout=120s",  # a test that waits for ever says nothing
             **{key: value for key, value in keywords.items() if value is not None},
         )
         connection.autocommit = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from history import HERE, History, Project, settle_hash_order
+from history import HASH_ORDER, HERE, History, Project
 from replay import attempt, summary
 
 Schemas = dict[str, list[list[str]] | str]
@@ -38,12 +39,12 @@ def record(versions: Path) -> Schemas:
         database, clone = Path(directory) / "main.db", Path(directory) / "clone.db"
         for script in history.revisions:
             revision = script.revision
-            error = attempt(lambda: history.upgrade(f"sqlite:///{database}", revision))
+            error = attempt(history.upgrade, f"sqlite:///{database}", revision)
             found[f"{revision} upgrade"] = summary(error) if error else schema(database)
             if error:
                 break
             shutil.copy(database, clone)
-            error = attempt(lambda: history.downgrade(f"sqlite:///{clone}", [revision]))
+            error = attempt(history.downgrade, f"sqlite:///{clone}", [revision])
             found[f"{revision} downgrade"] = summary(error) if error else schema(clone)
     return found
 
@@ -51,7 +52,7 @@ def record(versions: Path) -> Schemas:
 def recorded_apart(versions: Path) -> Schemas:
     """`record` in a process of its own."""
     command = [sys.executable, str(HERE / "sqlite.py"), "--record", str(versions.resolve())]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    finished = subprocess.run(command, env={**os.environ, **HASH_ORDER}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout.strip().rsplit("\n", 1)[-1])
 
 
@@ -78,5 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    settle_hash_order()
     sys.exit(main())

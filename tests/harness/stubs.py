@@ -49,8 +49,7 @@ class Stub:
     def __enter__(self) -> Stub:
         return self
 
-    def __exit__(self, *_exception: Any) -> bool:
-        return False
+    def __exit__(self, *_exception: Any) -> None: ...
 
     def __bool__(self) -> bool:
         return False

@@ -22,8 +22,8 @@ pub(crate) const SA20: &str = "sa20";
 pub(crate) fn environment() -> &'static Path {
     static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
     ENVIRONMENT.get_or_init(|| {
-        let directory = env::var_os("SAFEMIG_TEST_ENV")
-            .map_or_else(|| root().join("target/test-env"), PathBuf::from);
+        let directory =
+            env::var_os("SAFEMIG_TEST_ENV").map_or_else(|| root().join("target/test-env"), PathBuf::from);
         assert!(
             directory.join("ready").is_file(),
             "there is no test environment in {}: run scripts/test.sh once, which sets it up",
@@ -56,6 +56,7 @@ pub(crate) fn harness<S: AsRef<OsStr>>(
     command
         .arg(root().join("tests/harness").join(program))
         .args(arguments)
+        .env("PYTHONHASHSEED", "0") // the programs set it themselves, but by starting twice
         .env("SAFEMIG_TEST_SERVER", server())
         .env("SAFEMIG_TEST_CORPUS", environment().join("corpus"));
     run(&mut command)
@@ -71,14 +72,9 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     let finished = command
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| {
-            panic!("{} cannot be run: {error}", command.get_program().display())
-        });
+        .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
     let output = [finished.stdout, finished.stderr].concat();
-    Outcome {
-        status: finished.status.code(),
-        output: String::from_utf8_lossy(&output).into_owned(),
-    }
+    Outcome { status: finished.status.code(), output: String::from_utf8_lossy(&output).into_owned() }
 }
 
 /// The URL of a private PostgreSQL server, started when it is first asked for.
@@ -96,9 +92,7 @@ fn server() -> &'static str {
             .expect("cluster.py can be run");
         let mut url = String::new();
         let output = child.stdout.take().expect("its output is a pipe");
-        BufReader::new(output)
-            .read_line(&mut url)
-            .expect("it says where the server is");
+        BufReader::new(output).read_line(&mut url).expect("it says where the server is");
         assert!(!url.trim().is_empty(), "PostgreSQL does not start");
         (child, url.trim().to_owned())
     });
@@ -115,9 +109,8 @@ impl Turn {
     /// Waits for a turn.
     pub(crate) fn take() -> Self {
         let working = WORKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut working = ENDED
-            .wait_while(working, |working| *working >= TURNS)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut working =
+            ENDED.wait_while(working, |working| *working >= TURNS).unwrap_or_else(PoisonError::into_inner);
         *working += 1;
         Self(())
     }

@@ -20,15 +20,11 @@ impl Rewritten {
     ///
     /// All paths are relative to `original`.
     pub(crate) fn new(original: &Path, parts: &[PathBuf], versions: &[PathBuf]) -> Self {
-        let directory =
-            TempDir::with_prefix("safemig-test-").expect("a temporary directory can be made");
+        let directory = TempDir::with_prefix("safemig-test-").expect("a temporary directory can be made");
         for part in parts {
             copy_tree(&original.join(part), &directory.path().join(part));
         }
-        let mut rewritten = Self {
-            directory,
-            problems: Vec::new(),
-        };
+        let mut rewritten = Self { directory, problems: Vec::new() };
         rewritten.fix(&[], versions);
         for part in versions {
             let before = original.join(part);
@@ -37,10 +33,7 @@ impl Rewritten {
         let again = rewritten.fix(&["--dry-run"], versions);
         let is_diff = |line: &str| line.starts_with("--- ") || line.starts_with("@@ ");
         if again.output.lines().any(is_diff) {
-            rewritten.problem(format!(
-                "a second run would change something:\n{}",
-                again.output
-            ));
+            rewritten.problem(format!("a second run would change something:\n{}", again.output));
         }
         rewritten
     }
@@ -71,11 +64,7 @@ impl Rewritten {
             copy_tree(self.path(), &Path::new(&kept).join(name));
         }
         let count = self.problems.len();
-        assert!(
-            count == 0,
-            "{name}: {count} wrong\n\n{}",
-            self.problems.join("\n\n")
-        );
+        assert!(count == 0, "{name}: {count} wrong\n\n{}", self.problems.join("\n\n"));
     }
 
     fn problem(&mut self, text: String) {
@@ -84,17 +73,10 @@ impl Rewritten {
 
     fn fix(&mut self, flags: &[&str], versions: &[PathBuf]) -> Outcome {
         let mut command = Command::new(env!("CARGO_BIN_EXE_safemig"));
-        command
-            .arg("fix")
-            .args(flags)
-            .args(versions)
-            .current_dir(self.path());
+        command.arg("fix").args(flags).args(versions).current_dir(self.path());
         let outcome = run(&mut command);
         if !matches!(outcome.status, Some(0 | 1)) || outcome.output.contains("panicked at") {
-            self.problem(format!(
-                "safemig ended with {:?}:\n{}",
-                outcome.status, outcome.output
-            ));
+            self.problem(format!("safemig ended with {:?}:\n{}", outcome.status, outcome.output));
         }
         outcome
     }
@@ -103,8 +85,8 @@ impl Rewritten {
 /// Copies a directory with all that is in it; `to` and its parents need not exist.
 fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory can be made");
-    let entries = fs::read_dir(from)
-        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", from.display()));
+    let entries =
+        fs::read_dir(from).unwrap_or_else(|error| panic!("{} cannot be read: {error}", from.display()));
     for entry in entries {
         let entry = entry.expect("a directory can be read");
         let target = to.join(entry.file_name());

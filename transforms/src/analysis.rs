@@ -10,7 +10,6 @@ use crate::history::RevisionMap;
 use crate::layout::{self, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::operations::{Operation, OperationKind, Receiver, TableName};
-use crate::python::Module;
 use crate::python::value::{Dialects, Value};
 use crate::recipe::{Action, Name, Recipe};
 use crate::rerun;
@@ -45,8 +44,6 @@ pub struct Finding {
     pub statement: TextRange,
     /// The steps of the fix, or why there is none.
     pub fix: Result<Recipe, String>,
-    /// What a reviewer has to know about the fix.
-    pub notes: Vec<String>,
     operation: Operation,
 }
 
@@ -68,14 +65,24 @@ pub struct Report {
     naming: Naming,
 }
 
-/// A rewritten migration.
-#[derive(Debug, Clone)]
+/// What a fix does to a migration.
+#[derive(Debug, Clone, Default)]
 pub struct Fixed {
-    pub source: String,
-    /// The findings that are gone, as they were.
-    pub fixed: Vec<Finding>,
-    /// The findings that are left, with the reasons in `fix`.
+    /// The new text; `None` when nothing changes.
+    pub source: Option<String>,
+    /// For each finding of the report, in its order.
+    pub verdicts: Vec<Verdict>,
+    /// The findings that are left, where they stand in the new text.
     pub left: Vec<Finding>,
+}
+
+/// What became of a finding.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It is gone; what a reviewer has to know.
+    Fixed { notes: Vec<String> },
+    /// It is left, and why; `None` when the fix was not allowed.
+    Left { reason: Option<String> },
 }
 
 /// Which rules apply to a file: by path and rule name.
@@ -122,6 +129,9 @@ impl History {
         let mut reports = vec![Report::default(); self.migrations.len()];
         let mut catalog = Catalog::empty(settings.naming != Naming::Postgres);
         for index in &self.map.order {
+            if self.map.orphans.contains(index) {
+                catalog.forget();
+            }
             let report = check_one(&self.migrations[*index], &catalog, settings, selected);
             catalog = report.after_upgrade.clone();
             reports[*index] = report;
@@ -130,7 +140,7 @@ impl History {
     }
 }
 
-/// Whether a migration alters a constraint or column outside of a batch block, which SQLite refuses:
+/// Whether a migration alters a constraint or column outside of a batch block, which `SQLite` refuses:
 /// then batch blocks elsewhere are only how the project's configuration renders operations.
 fn fails_on_sqlite(migration: &Migration) -> bool {
     migration.upgrade.operations.iter().any(|operation| {
@@ -155,7 +165,8 @@ fn mentions(migration: &Migration) -> Portability {
             _ => continue,
         };
         let lower = text.to_ascii_lowercase();
-        if text.len() < 40 && ["mysql", "mariadb", "oracle", "mssql"].iter().any(|name| lower.contains(name)) {
+        if text.len() < 40 && ["mysql", "mariadb", "oracle", "mssql"].iter().any(|name| lower.contains(name))
+        {
             return Portability::Many;
         }
         if text == "batch_alter_table" || (text.len() < 40 && lower.contains("sqlite")) {
@@ -250,10 +261,11 @@ fn replay<'a>(
         if rerun::succeeds_first(operation, &catalog) {
             as_expected.insert(call.start());
         }
-        calls
-            .entry((call.start().to_u32(), call.end().to_u32()))
-            .or_default()
-            .push(Instance { direction, operation, violation });
+        calls.entry((call.start().to_u32(), call.end().to_u32())).or_default().push(Instance {
+            direction,
+            operation,
+            violation,
+        });
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
             OperationKind::RenameTable { table, new_name } => {
@@ -272,9 +284,8 @@ fn replay<'a>(
 
 /// One finding for all runs of a call.
 fn merge(instances: &[Instance]) -> Option<Finding> {
-    let (first, (rule, violation)) = instances
-        .iter()
-        .find_map(|instance| Some((instance, instance.violation.as_ref()?)))?;
+    let (first, (rule, violation)) =
+        instances.iter().find_map(|instance| Some((instance, instance.violation.as_ref()?)))?;
     let recipes: Vec<_> =
         instances.iter().filter_map(|instance| Some(&instance.violation.as_ref()?.1.fix)).collect();
     let failed = recipes.iter().find(|recipe| recipe.is_err());
@@ -292,9 +303,11 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
         None if !same_shape() => Err("it runs several times, and not the same way each time".to_owned()),
         None => violation.fix.clone(),
     };
-    let lock_after = fix.as_ref().ok().and_then(Recipe::worst).map(|step| {
-        format!("{} {}", step.lock, step.cost.duration())
-    });
+    let lock_after = fix
+        .as_ref()
+        .ok()
+        .and_then(Recipe::worst)
+        .map(|step| format!("{} {}", step.lock, step.cost.duration()));
     Some(Finding {
         rule,
         direction: first.direction,
@@ -304,7 +317,6 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
         range: first.operation.origin.callee,
         statement: first.operation.origin.statement,
         fix,
-        notes: Vec::new(),
         operation: first.operation.clone(),
     })
 }
@@ -341,7 +353,7 @@ impl Report {
     /// Rewrite the migration, as far as its findings are fixable and `allowed`.
     ///
     /// Passes are made until nothing changes; the result is checked: it parses, what was fixed is
-    /// gone, and the catalog after it is the same. `None` when nothing changes.
+    /// gone, and the catalog after it is the same.
     #[must_use]
     pub fn fix(
         &self,
@@ -350,85 +362,119 @@ impl Report {
         settings: &Settings,
         selected: &Selection,
         allowed: &dyn Fn(&Finding) -> bool,
-    ) -> Option<Fixed> {
+    ) -> Fixed {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
-        let mut fixed: Vec<Finding> = Vec::new();
-        let mut refused: Vec<Finding> = Vec::new();
+        let mut refused: BTreeMap<Key, String> = BTreeMap::new();
+        let mut notes: BTreeSet<String> = BTreeSet::new();
         let mut owned: Option<(Migration, Report)> = None;
         for _ in 0..MAX_PASSES {
             let (migration, report) = match &owned {
                 Some((migration, report)) => (migration, report),
                 None => (migration, self),
             };
-            let is_refused = |finding: &Finding| {
-                refused.iter().any(|other| {
-                    other.rule.name() == finding.rule.name() && other.message == finding.message
-                })
-            };
             let chosen: Vec<&Finding> = report
                 .findings
                 .iter()
-                .filter(|finding| finding.fix.is_ok() && allowed(finding) && !is_refused(finding))
+                .filter(|finding| {
+                    finding.fix.is_ok() && allowed(finding) && !refused.contains_key(&finding.key())
+                })
                 .collect();
-            if chosen.is_empty() {
-                break;
-            }
             let plans: Vec<Planned> = chosen
                 .iter()
                 .filter_map(|finding| {
                     Some(Planned { operation: &finding.operation, recipe: finding.fix.as_ref().ok()? })
                 })
                 .collect();
-            let (rerunnable, notes) = rerunnable(migration, report, &plans, portability, settings);
+            if plans.is_empty() {
+                break;
+            }
+            let (rerunnable, more) = rerunnable(migration, report, &plans, portability, settings);
             let outcome = layout::rewrite(&migration.module, &plans, &rerunnable, portability);
             for (plan, reason) in outcome.refused {
-                let mut finding = chosen[plan].clone();
-                finding.fix = Err(reason);
-                refused.push(finding);
+                refused.insert(chosen[plan].key(), reason);
             }
-            let Some(source) = outcome.source else {
+            let next = outcome
+                .source
+                .and_then(|source| Migration::parse(migration.path.clone(), source).ok())
+                .and_then(|parsed| match parsed {
+                    Parsed::Migration(next) => Some(*next),
+                    Parsed::Other => None,
+                });
+            let Some(next) = next else {
                 for finding in &chosen {
-                    if !is_refused_in(&refused, finding) {
-                        let mut finding = (*finding).clone();
-                        finding.fix = Err("it could not be laid out".to_owned());
-                        refused.push(finding);
-                    }
+                    let reason = "it could not be laid out without losing something";
+                    refused.entry(finding.key()).or_insert_with(|| reason.to_owned());
                 }
                 continue;
             };
-            let next = match Migration::parse(migration.path.clone(), source) {
-                Ok(Parsed::Migration(next)) => *next,
-                _ => return None,
-            };
-            let next_report = check_one(&next, &self.before, settings, selected);
-            let gone = chosen.iter().filter(|finding| {
-                !is_refused_in(&refused, finding)
-                    && !next_report.findings.iter().any(|other| other.message == finding.message)
-            });
-            let mut newly_fixed: Vec<Finding> = gone.map(|finding| (*finding).clone()).collect();
-            for finding in &mut newly_fixed {
-                finding.notes.clone_from(&notes);
-            }
-            fixed.extend(newly_fixed);
-            owned = Some((next, next_report));
+            notes.extend(more);
+            let report = check_one(&next, &self.before, settings, selected);
+            owned = Some((next, report));
         }
-        let (next, report) = owned?;
-        let same = report.after_upgrade.same_schema(&self.after_upgrade)
-            && (self.after_downgrade.same_schema(&report.after_downgrade));
-        if !same || fixed.is_empty() {
-            return None;
+        let Some((next, report)) = owned else { return self.unchanged(&refused) };
+        if report.after_upgrade.same_schema(&self.after_upgrade)
+            && report.after_downgrade.same_schema(&self.after_downgrade)
+        {
+            self.changed(next, &report, &refused, &notes)
+        } else {
+            let reason = "the rewritten file would not lead to the same schema";
+            self.unchanged(&self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect())
         }
-        let left = report
+    }
+
+    /// Nothing could be done.
+    fn unchanged(&self, refused: &BTreeMap<Key, String>) -> Fixed {
+        let left: Vec<_> = self.findings.iter().map(|finding| finding.refused(refused)).collect();
+        let verdicts =
+            left.iter().map(|finding| Verdict::Left { reason: finding.fix.clone().err() }).collect();
+        Fixed { source: None, verdicts, left }
+    }
+
+    fn changed(
+        &self,
+        next: Migration,
+        report: &Report,
+        refused: &BTreeMap<Key, String>,
+        notes: &BTreeSet<String>,
+    ) -> Fixed {
+        let left: Vec<_> = report.findings.iter().map(|finding| finding.refused(refused)).collect();
+        let mut remaining: BTreeMap<Key, Vec<Option<String>>> = BTreeMap::new();
+        for finding in &left {
+            remaining.entry(finding.key()).or_default().push(finding.fix.clone().err());
+        }
+        let verdicts: Vec<_> = self
             .findings
             .iter()
-            .map(|finding| refused.iter().find(|other| other.message == finding.message).unwrap_or(finding).clone())
+            .map(|finding| match remaining.get_mut(&finding.key()).and_then(Vec::pop) {
+                Some(reason) => Verdict::Left { reason },
+                None => Verdict::Fixed { notes: notes.iter().cloned().collect() },
+            })
             .collect();
-        Some(Fixed { source: next.module.source().to_owned(), fixed, left })
+        let fixes_any = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fixed { .. }));
+        if fixes_any {
+            Fixed { source: Some(next.module.into_source()), verdicts, left }
+        } else {
+            self.unchanged(refused)
+        }
     }
 }
 
-fn is_refused_in(refused: &[Finding], finding: &Finding) -> bool {
-    refused.iter().any(|other| other.range == finding.range)
+/// What a finding is known by from one pass to the next, while positions shift.
+type Key = (&'static str, Direction, String);
+
+impl Finding {
+    fn key(&self) -> Key {
+        (self.rule.module(), self.direction, self.message.clone())
+    }
+
+    /// The finding with the reason for which the layout refused it.
+    fn refused(&self, refused: &BTreeMap<Key, String>) -> Self {
+        let mut finding = self.clone();
+        if let Some(reason) = refused.get(&self.key()) {
+            finding.fix = Err(reason.clone());
+        }
+        finding
+    }
 }
 
 /// What is committed early by the blocks that the plans open, and so may run again: how it is made
@@ -449,11 +495,14 @@ fn rerunnable(
     for direction in [Direction::Upgrade, Direction::Downgrade] {
         let operations = &migration.walked(direction).operations;
         let is_planned = |operation: &Operation| planned.contains(&operation.origin.call.start());
-        let Some(last) = operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)
+        let Some(last) =
+            operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)
         else {
             continue;
         };
-        for operation in operations[..last].iter().filter(|operation| !is_planned(operation) && !operation.autocommit) {
+        for operation in
+            operations[..last].iter().filter(|operation| !is_planned(operation) && !operation.autocommit)
+        {
             // What fails on a first run must go on to fail.
             if !report.as_expected.contains(&operation.origin.call.start()) {
                 continue;
@@ -468,7 +517,8 @@ fn rerunnable(
                 }
                 rerun::How::Impossible => {
                     let line = migration.module.position(operation.origin.statement.start()).line;
-                    let note = format!("line {line} is committed before the block, and may not run a second time");
+                    let note =
+                        format!("line {line} is committed before the block, and may not run a second time");
                     if !notes.contains(&note) {
                         notes.push(note);
                     }
@@ -477,10 +527,4 @@ fn rerunnable(
         }
     }
     (again, notes)
-}
-
-/// The places of a range in a module, for reports.
-#[must_use]
-pub fn lines(module: &Module, range: TextRange) -> (usize, usize) {
-    (module.position(range.start()).line, module.position(range.end()).line)
 }

@@ -10,7 +10,8 @@ use imbl::OrdMap;
 
 use crate::naming;
 use crate::operations::{
-    Column, Constraint, ConstraintKind, Definition, IndexElement, Operation, OperationKind, TableArg, TableName,
+    Column, Constraint, ConstraintKind, Definition, IndexElement, Operation, OperationKind, TableArg,
+    TableName,
 };
 use crate::python::value::Value;
 
@@ -87,6 +88,11 @@ impl Catalog {
             })
     }
 
+    /// A revision is missing: it may have done anything.
+    pub fn forget(&mut self) {
+        self.anything_possible = true;
+    }
+
     /// A table that some migration created.
     #[must_use]
     pub fn table(&self, name: &TableName) -> Option<&Table> {
@@ -119,9 +125,8 @@ impl Catalog {
         let Some(known) = self.table(table) else { return Presence::Maybe };
         match known.constraints.iter().find(|constraint| constraint.name == name) {
             Some(constraint) if constraint.certain => Presence::Yes,
-            Some(_) => Presence::Maybe,
             None if known.complete && !self.may_be_more(name) => Presence::No,
-            None => Presence::Maybe,
+            _ => Presence::Maybe,
         }
     }
 
@@ -187,7 +192,9 @@ impl Catalog {
                     let constraints: BTreeSet<_> = table
                         .constraints
                         .iter()
-                        .map(|constraint| (constraint.name.clone(), constraint.kind, constraint.columns.clone()))
+                        .map(|constraint| {
+                            (constraint.name.clone(), constraint.kind, constraint.columns.clone())
+                        })
                         .collect();
                     (name.clone(), columns, constraints)
                 })
@@ -197,7 +204,9 @@ impl Catalog {
             catalog
                 .indexes
                 .iter()
-                .map(|(name, index)| (name.clone(), index.table.clone(), index.unique, index.elements.clone()))
+                .map(|(name, index)| {
+                    (name.clone(), index.table.clone(), index.unique, index.elements.clone())
+                })
                 .collect()
         };
         tables(self) == tables(other) && indexes(self) == indexes(other)
@@ -210,17 +219,24 @@ impl Catalog {
     }
 
     /// Apply one operation. What is conditional is only possible afterwards.
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of operation")]
     pub fn apply(&mut self, operation: &Operation) {
         let certain = !operation.conditional;
         match &operation.kind {
-            OperationKind::CreateTable { table, definition, .. } => self.create_table(table, definition, certain),
+            OperationKind::CreateTable { table, definition, .. } => {
+                self.create_table(table, definition, certain);
+            }
             OperationKind::DropTable { table, .. } => self.drop_table(table, certain),
-            OperationKind::RenameTable { table, new_name } => self.rename_table(table, new_name.value.symbol()),
+            OperationKind::RenameTable { table, new_name } => {
+                self.rename_table(table, new_name.value.symbol());
+            }
             OperationKind::AddColumn { table, definition, .. } => match table.known() {
                 Some(table) => self.define(&table, definition, certain),
                 None => self.anything_possible = true,
             },
-            OperationKind::DropColumn { table, column, .. } => self.drop_column(table, column.as_str(), certain),
+            OperationKind::DropColumn { table, column, .. } => {
+                self.drop_column(table, column.as_str(), certain);
+            }
             OperationKind::AlterColumn { table, column, new_name, nullable, type_ } => {
                 let (Some(table), Some(column)) = (table.known(), column.as_str()) else { return };
                 self.alter_column(&table, column, new_name.as_str(), *nullable, type_.as_deref());
@@ -316,8 +332,10 @@ impl Catalog {
 
     /// SQL that was not understood: everything that it names is uncertain.
     fn mention(&mut self, sql: &str) {
-        let words: BTreeSet<&str> =
-            sql.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').filter(|word| !word.is_empty()).collect();
+        let words: BTreeSet<&str> = sql
+            .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+            .filter(|word| !word.is_empty())
+            .collect();
         let tables: Vec<_> =
             self.tables.keys().filter(|table| words.contains(table.name.as_str())).cloned().collect();
         for table in tables {
@@ -395,12 +413,8 @@ impl Catalog {
         if let Some(table) = self.tables.remove(&old) {
             self.tables.insert(new.clone(), table);
         }
-        let moved: Vec<_> = self
-            .indexes
-            .iter()
-            .filter(|(_, index)| index.table == old)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let moved: Vec<_> =
+            self.indexes.iter().filter(|(_, index)| index.table == old).map(|(key, _)| key.clone()).collect();
         for key in moved {
             if let Some(index) = self.indexes.get_mut(&key) {
                 Arc::make_mut(index).table = new.clone();
@@ -441,7 +455,10 @@ impl Catalog {
             .filter(|(_, index)| {
                 index.table == table
                     && (index.elements.is_empty()
-                        || index.elements.iter().any(|element| matches!(element, IndexElement::Expression(_)))
+                        || index
+                            .elements
+                            .iter()
+                            .any(|element| matches!(element, IndexElement::Expression(_)))
                         || !certain && uses(index))
             })
             .map(|(key, _)| key.clone())
@@ -513,8 +530,12 @@ impl Catalog {
     }
 
     fn remove_indexes(&mut self, gone: impl Fn(&Index) -> bool) {
-        self.indexes =
-            self.indexes.iter().filter(|(_, index)| !gone(index)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        self.indexes = self
+            .indexes
+            .iter()
+            .filter(|(_, index)| !gone(index))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
     }
 
     fn drop_index(&mut self, schema: Option<&str>, name: &str, certain: bool) {
@@ -544,8 +565,7 @@ impl Catalog {
             let elements = constraint.columns.iter().cloned().map(IndexElement::Column).collect();
             self.add_index(table, &name, true, elements, true, certain);
         }
-        let named =
-            NamedConstraint {
+        let named = NamedConstraint {
             name,
             kind: constraint.kind,
             columns: constraint.columns.clone(),
@@ -586,7 +606,8 @@ fn is_automatic(table_name: &str, table: &Table, name: &str) -> bool {
         })
     }
     let label = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    let Some(middle) = ["_key", "_fkey", "_check"].iter().find_map(|suffix| label.strip_suffix(suffix)) else {
+    let Some(middle) = ["_key", "_fkey", "_check"].iter().find_map(|suffix| label.strip_suffix(suffix))
+    else {
         return false;
     };
     match middle.strip_prefix(table_name) {

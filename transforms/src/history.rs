@@ -17,6 +17,8 @@ pub struct RevisionMap {
     /// Indices of revisions that follow no other.
     pub bases: Vec<usize>,
     pub problems: Vec<Problem>,
+    /// Indices of revisions that follow one which is not there.
+    pub orphans: Vec<usize>,
 }
 
 /// Something that Alembic would refuse or warn about.
@@ -33,6 +35,7 @@ impl RevisionMap {
     #[must_use]
     pub fn new(migrations: &[Migration]) -> Self {
         let mut problems = Vec::new();
+        let mut orphans = Vec::new();
         let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();
         let mut by_label: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, migration) in migrations.iter().enumerate() {
@@ -56,15 +59,18 @@ impl RevisionMap {
         let mut followed = vec![false; migrations.len()];
         for (index, migration) in migrations.iter().enumerate() {
             for parent in &migration.down_revisions {
-                match by_id.get(parent.as_str()) {
-                    Some(parent) => {
-                        graph.add_edge(nodes[*parent], nodes[index], ());
-                        followed[*parent] = true;
-                    }
-                    None => problems.push(Problem {
+                if let Some(parent) = by_id.get(parent.as_str()) {
+                    graph.add_edge(nodes[*parent], nodes[index], ());
+                    followed[*parent] = true;
+                } else {
+                    orphans.push(index);
+                    problems.push(Problem {
                         migration: index,
-                        message: format!("Revision `{parent}`, which `{}` follows, is not there", migration.revision),
-                    }),
+                        message: format!(
+                            "Revision `{parent}`, which `{}` follows, is not there",
+                            migration.revision
+                        ),
+                    });
                 }
             }
             for dependency in &migration.depends_on {
@@ -88,8 +94,8 @@ impl RevisionMap {
             order.into_iter().map(|node| graph[node]).collect()
         } else {
             for circle in tarjan_scc(&graph) {
-                let is_circle = circle.len() > 1
-                    || circle.iter().any(|node| graph.contains_edge(*node, *node));
+                let is_circle =
+                    circle.len() > 1 || circle.iter().any(|node| graph.contains_edge(*node, *node));
                 if let (true, Some(first)) = (is_circle, circle.iter().map(|node| graph[*node]).min()) {
                     let mut members: Vec<_> =
                         circle.iter().map(|node| migrations[graph[*node]].revision.as_str()).collect();
@@ -106,6 +112,6 @@ impl RevisionMap {
         let heads = (0..migrations.len()).filter(|index| !followed[*index]).collect();
         let bases =
             (0..migrations.len()).filter(|index| migrations[*index].down_revisions.is_empty()).collect();
-        Self { order, heads, bases, problems }
+        Self { order, heads, bases, problems, orphans }
     }
 }

@@ -67,6 +67,7 @@ impl Migration {
         let revision_range = assignment(&module, "revision");
         Ok(Parsed::Migration(Box::new(Self {
             path,
+            module,
             revision,
             down_revisions,
             depends_on,
@@ -75,7 +76,6 @@ impl Migration {
             downgrade,
             suppressions,
             revision_range,
-            module,
         })))
     }
 

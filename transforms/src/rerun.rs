@@ -28,7 +28,9 @@ pub fn how(operation: &Operation, portability: Portability, target: &Target) -> 
         OperationKind::DropConstraint { if_exists: false, .. } => {
             ("if_exists", target.column_if_exists() && !in_batch)
         }
-        OperationKind::CreateTable { if_not_exists: false, .. } => ("if_not_exists", target.table_if_exists()),
+        OperationKind::CreateTable { if_not_exists: false, .. } => {
+            ("if_not_exists", target.table_if_exists())
+        }
         OperationKind::DropTable { if_exists: false, .. } => ("if_exists", target.table_if_exists()),
         OperationKind::CreateIndex(index) if !index.if_not_exists => ("if_not_exists", index_keywords),
         OperationKind::DropIndex(index) if !index.if_exists => ("if_exists", index_keywords),
@@ -38,7 +40,9 @@ pub fn how(operation: &Operation, portability: Portability, target: &Target) -> 
         | OperationKind::RenameConstraint { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn { new_name, .. } if !new_name.is_none() => return How::Impossible,
-        OperationKind::Harmless { sql: Some(sql) } if sql.trim_start().to_lowercase().starts_with("insert") => {
+        OperationKind::Harmless { sql: Some(sql) }
+            if sql.trim_start().to_lowercase().starts_with("insert") =>
+        {
             return How::Impossible;
         }
         _ => return How::AsItIs,
@@ -64,11 +68,12 @@ pub fn succeeds_first(operation: &Operation, catalog: &Catalog) -> bool {
         }
     };
     match &operation.kind {
-        OperationKind::AddColumn { table, definition, .. } => definition
-            .columns
-            .iter()
-            .all(|new| column(table, Some(&new.name)) != Presence::Yes),
-        OperationKind::DropColumn { table, column: name, .. } => column(table, name.as_str()) == Presence::Yes,
+        OperationKind::AddColumn { table, definition, .. } => {
+            definition.columns.iter().all(|new| column(table, Some(&new.name)) != Presence::Yes)
+        }
+        OperationKind::DropColumn { table, column: name, .. } => {
+            column(table, name.as_str()) == Presence::Yes
+        }
         OperationKind::AlterColumn { table, column: name, new_name, .. } if !new_name.is_none() => {
             column(table, name.as_str()) == Presence::Yes
         }

@@ -44,9 +44,9 @@ pub enum Naming {
 pub enum Portability {
     #[default]
     PostgresOnly,
-    /// Batch operations: SQLite, perhaps.
+    /// Batch operations: `SQLite`, perhaps.
     Sqlite,
-    /// MySQL or others.
+    /// `MySQL` or others.
     Many,
 }
 

@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn a_comment_covers_its_statement() {
-        let found = read("# safemig: ignore[split-foreign-key] 200 rows\n# and more\nop.x()\n\nop.y()  # safemig: ignore[a, b]\n");
+        let found = read(
+            "# safemig: ignore[split-foreign-key] 200 rows\n# and more\nop.x()\n\nop.y()  # safemig: ignore[a, b]\n",
+        );
         assert!(found.suppresses("split-foreign-key", 3, 3).is_some());
         assert!(found.suppresses("split-foreign-key", 5, 5).is_none());
         assert!(found.suppresses("b", 5, 5).is_some());

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo test` writes what the program does now into the gallery; read the diff.
 
+#![expect(clippy::disallowed_methods, reason = "the core is pure; its tests read and write the gallery")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,14 +27,17 @@ fn fix(given: Option<&str>, source: &str, settings: &Settings) -> String {
     let mut migrations: Vec<_> = given.map(|given| migration("given.py", given)).into_iter().collect();
     migrations.push(migration("migration.py", source));
     let history = History::new(migrations, settings);
-    assert_eq!(history.map.problems.iter().filter(|problem| !problem.message.contains("is not there")).count(), 0);
+    assert_eq!(
+        history.map.problems.iter().filter(|problem| !problem.message.contains("is not there")).count(),
+        0
+    );
     let all = |_: &str, _: &str| true;
     let reports = history.check(settings, &all);
     let (Some(report), Some(migration)) = (reports.last(), history.migrations.last()) else {
         panic!("a history of one");
     };
     let fixed = report.fix(migration, history.portability, settings, &all, &|_| true);
-    fixed.map_or_else(|| source.to_owned(), |fixed| fixed.source)
+    fixed.source.unwrap_or_else(|| source.to_owned())
 }
 
 /// What must hold for every example, whatever it shows.
@@ -51,7 +56,8 @@ fn check(name: &str, given: Option<&str>, before: &str, after: &str, settings: &
 fn every_rule_does_what_its_documentation_says() {
     for rule in RULES {
         let name = rule.name();
-        let before = rule.example("Unsafe").unwrap_or_else(|| panic!("{name} has no example under `## Unsafe`"));
+        let before =
+            rule.example("Unsafe").unwrap_or_else(|| panic!("{name} has no example under `## Unsafe`"));
         let after = rule.example("Safe").unwrap_or_else(|| panic!("{name} has no example under `## Safe`"));
         let settings = Settings::default();
         assert_eq!(fix(None, &before, &settings), with_helpers(&after), "{name}");

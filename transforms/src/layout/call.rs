@@ -54,7 +54,9 @@ impl Printer<'_> {
     /// New code, printed by ruff's generator; kept as it is should the generator not manage it.
     fn expression(&self, code: &str) -> String {
         match parse_expression(code) {
-            Ok(parsed) => Generator::new(self.stylist.indentation(), self.stylist.line_ending()).expr(parsed.expr()),
+            Ok(parsed) => {
+                Generator::new(self.stylist.indentation(), self.stylist.line_ending()).expr(parsed.expr())
+            }
             Err(_) => code.to_owned(),
         }
     }
@@ -123,9 +125,13 @@ impl Printer<'_> {
                     }
                     None => self.constraint_helper(&mut lines, Helper::ValidateConstraint, table, name),
                 },
-                Action::UniqueUsingIndex { table, name, attributes, once: true } if literal(table, name).is_some() => {
+                Action::UniqueUsingIndex { table, name, attributes, once: true }
+                    if literal(table, name).is_some() =>
+                {
                     let (table, name) = literal(table, name).unwrap_or_default();
-                    let sql = format!("ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes}");
+                    let sql = format!(
+                        "ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes}"
+                    );
                     self.execute(op, sql.trim_end())
                 }
                 Action::UniqueUsingIndex { table, name, attributes, .. } => {
@@ -155,7 +161,14 @@ impl Printer<'_> {
         self.helper(lines, helper, &[self.name(name), self.argument(&table.name)], &table.schema, "")
     }
 
-    fn helper(&self, lines: &mut Lines, helper: Helper, arguments: &[String], schema: &Arg, more: &str) -> String {
+    fn helper(
+        &self,
+        lines: &mut Lines,
+        helper: Helper,
+        arguments: &[String],
+        schema: &Arg,
+        more: &str,
+    ) -> String {
         lines.helpers.push(helper);
         let schema =
             if schema.is_none() { String::new() } else { format!(", schema={}", self.argument(schema)) };
@@ -310,7 +323,8 @@ impl Printer<'_> {
         if !comma {
             edits.push(Edit::insert(last.end(), ","));
         }
-        let text: String = texts.iter().map(|text| format!("{newline}{indentation}{text},")).collect();
+        let start = format!("{newline}{indentation}");
+        let text = format!("{start}{},", texts.join(&format!(",{start}")));
         edits.push(Edit::insert(self.renderer.line_end(last.end()), text));
         edits
     }
@@ -370,20 +384,111 @@ fn quoted(name: &str) -> String {
 /// Words that can't be names without quotes. Source: PostgreSQL manual, appendix C, "SQL Key Words":
 /// reserved, and reserved except as function or type name.
 const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary", "both",
-    "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross",
-    "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
-    "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch",
-    "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in", "initially", "inner",
-    "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like", "limit", "localtime",
-    "localtimestamp", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps",
-    "placing", "primary", "references", "returning", "right", "select", "session_user", "similar", "some",
-    "symmetric", "system_user", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "user",
-    "using", "variadic", "verbose", "when", "where", "window", "with",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "binary",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "intersect",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "natural",
+    "not",
+    "notnull",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "outer",
+    "overlaps",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "right",
+    "select",
+    "session_user",
+    "similar",
+    "some",
+    "symmetric",
+    "system_user",
+    "table",
+    "tablesample",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
 ];
 
 /// Find the call at a place.
-pub(super) fn find_call<'a>(body: &'a [ruff_python_ast::Stmt], range: TextRange) -> Option<&'a ExprCall> {
+pub(super) fn find_call(body: &[ruff_python_ast::Stmt], range: TextRange) -> Option<&ExprCall> {
     struct Find<'a> {
         range: TextRange,
         found: Option<&'a ExprCall>,

@@ -5,11 +5,9 @@
 
 use ruff_python_ast::{Stmt, StmtFunctionDef};
 
-
-
 /// One of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Helper {
+pub(crate) enum Helper {
     DropInvalidIndex,
     AddUniqueUsingIndex,
     DropConstraint,
@@ -17,13 +15,17 @@ pub enum Helper {
 }
 
 /// All of them, in the order in which they are written.
-pub const ALL: [Helper; 4] =
-    [Helper::DropInvalidIndex, Helper::AddUniqueUsingIndex, Helper::DropConstraint, Helper::ValidateConstraint];
+pub(crate) const ALL: [Helper; 4] = [
+    Helper::DropInvalidIndex,
+    Helper::AddUniqueUsingIndex,
+    Helper::DropConstraint,
+    Helper::ValidateConstraint,
+];
 
 impl Helper {
     /// The helper that a function of a file is, told by its name and its docstring.
     #[must_use]
-    pub fn of(function: &StmtFunctionDef) -> Option<Self> {
+    pub(crate) fn of(function: &StmtFunctionDef) -> Option<Self> {
         let helper = ALL.into_iter().find(|helper| helper.name() == function.name.as_str())?;
         let Some(Stmt::Expr(first)) = function.body.first() else { return None };
         let docstring = first.value.as_string_literal_expr()?;
@@ -32,7 +34,7 @@ impl Helper {
 
     /// The name of the function.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::DropInvalidIndex => "_drop_invalid_index",
             Self::AddUniqueUsingIndex => "_add_unique_using_index",
@@ -43,8 +45,12 @@ impl Helper {
 
     fn docstring(self) -> &'static str {
         match self {
-            Self::DropInvalidIndex => "Drop the INVALID index that an interrupted concurrent build leaves behind.",
-            Self::AddUniqueUsingIndex => "Make a unique index a constraint, unless an earlier run already did.",
+            Self::DropInvalidIndex => {
+                "Drop the INVALID index that an interrupted concurrent build leaves behind."
+            }
+            Self::AddUniqueUsingIndex => {
+                "Make a unique index a constraint, unless an earlier run already did."
+            }
             Self::DropConstraint => "Drop the constraint that an interrupted run leaves behind.",
             Self::ValidateConstraint => "Check the rows that were there before the constraint.",
         }
@@ -121,7 +127,7 @@ impl Helper {
     ///
     /// With `guarded`, it does nothing on other databases.
     #[must_use]
-    pub fn source(self, op: &str, unit: &str, newline: &str, guarded: bool) -> String {
+    pub(crate) fn source(self, op: &str, unit: &str, newline: &str, guarded: bool) -> String {
         let mut text = String::new();
         for line in self.template().lines() {
             let blank = line.len() - line.trim_start().len();

@@ -57,14 +57,23 @@ pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
 
 /// Rewrite one file.
 #[must_use]
-pub fn rewrite(module: &Module, plans: &[Planned], rerunnable: &[Rerunnable], portability: Portability) -> Outcome {
+pub fn rewrite(
+    module: &Module,
+    plans: &[Planned],
+    rerunnable: &[Rerunnable],
+    portability: Portability,
+) -> Outcome {
     if has_lone_carriage_return(module.source()) {
         let reason = "the file has lines that end in a lone carriage return";
-        return Outcome { source: None, refused: (0..plans.len()).map(|plan| (plan, reason.to_owned())).collect() };
+        return Outcome {
+            source: None,
+            refused: (0..plans.len()).map(|plan| (plan, reason.to_owned())).collect(),
+        };
     }
     let renderer = Renderer::new(module);
     let stylist = Stylist::from_tokens(module.tokens(), module.source());
-    let printer = Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let printer =
+        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
     let mut layout = Layout {
         module,
         renderer: &renderer,
@@ -240,7 +249,8 @@ impl<'a> Layout<'a> {
 
     /// The quotes that a call uses, else the file's.
     fn quote_of(&self, call: TextRange) -> char {
-        let first = self.module.tokens().in_range(call).iter().find(|token| token.kind() == TokenKind::String);
+        let first =
+            self.module.tokens().in_range(call).iter().find(|token| token.kind() == TokenKind::String);
         first.map_or(self.printer.quote, |token| token.string_quote_style().as_char())
     }
 
@@ -253,9 +263,7 @@ impl<'a> Layout<'a> {
     }
 
     fn batch_plans(&self, id: BatchId) -> Vec<usize> {
-        let in_batch = |plan: &Planned| {
-            matches!(&plan.operation.origin.receiver, Receiver::Batch(batch) if batch.id == id)
-        };
+        let in_batch = |plan: &Planned| matches!(&plan.operation.origin.receiver, Receiver::Batch(batch) if batch.id == id);
         (0..self.plans.len())
             .filter(|index| {
                 in_batch(&self.plans[*index])
@@ -404,13 +412,10 @@ impl<'a> Layout<'a> {
 
     fn break_before(&mut self, body: &'a [Stmt], index: usize, parent: &str) {
         let statement = &body[index];
-        let indentation = body
-            .iter()
-            .find(|other| self.renderer.starts_line(other.start()))
-            .map_or_else(
-                || format!("{parent}{}", self.printer.stylist.indentation().as_str()),
-                |other| self.renderer.indentation(other.start()).to_owned(),
-            );
+        let indentation = body.iter().find(|other| self.renderer.starts_line(other.start())).map_or_else(
+            || format!("{parent}{}", self.printer.stylist.indentation().as_str()),
+            |other| self.renderer.indentation(other.start()).to_owned(),
+        );
         let before = self
             .module
             .tokens()
@@ -450,7 +455,8 @@ impl<'a> Layout<'a> {
             // Split, the block runs what is queued before the condition is looked at.
             clauses.iter().any(moves)
                 && clauses.iter().all(|clause| {
-                    !has_call(clause.condition) && clause.body.iter().all(|inner| self.renderer.starts_line(inner.start()))
+                    !has_call(clause.condition)
+                        && clause.body.iter().all(|inner| self.renderer.starts_line(inner.start()))
                 })
         };
         if self.runs_other_statements(with)
@@ -493,7 +499,8 @@ impl<'a> Layout<'a> {
             let mut from = statement.start();
             for clause in clauses(self.module, statement) {
                 // Comments in front of `else` belong to the body above.
-                let before = TextRange::new(source.line_start(from), source.line_start(clause.header.start()));
+                let before =
+                    TextRange::new(source.line_start(from), source.line_start(clause.header.start()));
                 out.push_str(&self.lines(before, inner, inner));
                 let header_line =
                     TextRange::new(clause.header.start(), self.renderer.line_end(clause.header.end()));
@@ -571,8 +578,10 @@ impl<'a> Layout<'a> {
             let line = prepared.lines.before.last().cloned().unwrap_or_default();
             self.inline.push(Edit::replace(statement.range(), line));
         }
-        let after: String =
-            prepared.lines.after.iter().map(|line| format!("{newline}{indentation}{line}")).collect();
+        let mut after = String::new();
+        for line in &prepared.lines.after {
+            after.push_str(&format!("{newline}{indentation}{line}"));
+        }
         if !after.is_empty() {
             self.inline.push(Edit::insert(self.renderer.line_end(statement.end()), after));
         }
@@ -595,29 +604,10 @@ impl<'a> Layout<'a> {
         for (index, statement) in statements.iter().enumerate() {
             let gap = TextRange::new(gap_start, source.line_start(statement.start()));
             let next = source.full_line_end(statement.end());
-            match statement {
-                Stmt::With(with) => self.batch(with, gap, current, &mut segments),
-                _ => match self.plan_of(statement) {
-                    Some(plan) => segments.push(Segment::Move(Piece {
-                        plan,
-                        statement,
-                        indentation: current,
-                        gaps: vec![(gap, current)],
-                        comment: None,
-                        batch: None,
-                    })),
-                    // `COMMIT`: its comments stay.
-                    None => {
-                        let mut kept = self.lines(gap, current, current);
-                        let comment = source[TextRange::new(statement.end(), self.renderer.line_end(statement.end()))].trim();
-                        if !comment.is_empty() {
-                            kept.push_str(&format!("{current}{comment}{}", self.renderer.newline()));
-                        }
-                        if !kept.is_empty() {
-                            segments.push(Segment::Keep(kept));
-                        }
-                    }
-                },
+            if let Stmt::With(with) = statement {
+                self.batch(with, gap, current, &mut segments);
+            } else {
+                segments.push(self.segment(statement, gap, current));
             }
             gap_start = if index + 1 < statements.len() { next } else { gap_start };
         }
@@ -627,6 +617,29 @@ impl<'a> Layout<'a> {
             text.truncate(stripped.len());
         }
         self.regions.push(Edit::replace(range, text));
+    }
+
+    /// A statement that moves, or what is left of a `COMMIT` that the block makes unnecessary: its
+    /// comments.
+    fn segment(&self, statement: &'a Stmt, gap: TextRange, current: &'a str) -> Segment<'a> {
+        if let Some(plan) = self.plan_of(statement) {
+            let gaps = vec![(gap, current)];
+            return Segment::Move(Piece {
+                plan,
+                statement,
+                indentation: current,
+                gaps,
+                comment: None,
+                batch: None,
+            });
+        }
+        let mut kept = self.lines(gap, current, current);
+        let behind = TextRange::new(statement.end(), self.renderer.line_end(statement.end()));
+        let comment = self.module.source()[behind].trim();
+        if !comment.is_empty() {
+            kept.push_str(&format!("{current}{comment}{}", self.renderer.newline()));
+        }
+        Segment::Keep(kept)
     }
 
     /// Whole lines, moved to another indentation.
@@ -650,7 +663,7 @@ impl<'a> Layout<'a> {
                 .copied()
                 .find(|plan| self.plans[*plan].operation.origin.statement == statement.range())
         };
-        let mut leading = Some((gap, current));
+        let mut above = Some((gap, current));
         let mut open: Option<String> = None;
         let mut gap_start = source.full_line_end(header.end());
         for statement in &with.body {
@@ -664,15 +677,15 @@ impl<'a> Layout<'a> {
                     plan,
                     statement,
                     indentation,
-                    gaps: leading.take().into_iter().chain([(gap, indentation)]).collect(),
+                    gaps: above.take().into_iter().chain([(gap, indentation)]).collect(),
                     comment: comment.take().map(str::trim).filter(|comment| !comment.is_empty()),
                     batch: Some(with),
                 }));
             } else {
                 let text = open.get_or_insert_with(|| {
-                    let leading = leading.take().map(|(gap, from)| self.lines(gap, from, current));
+                    let lines = above.take().map(|(gap, from)| self.lines(gap, from, current));
                     let comment = comment.take().unwrap_or_default();
-                    format!("{}{current}{header_text}{comment}{newline}", leading.unwrap_or_default())
+                    format!("{}{current}{header_text}{comment}{newline}", lines.unwrap_or_default())
                 });
                 text.push_str(&self.lines(gap, indentation, indentation));
                 let range = TextRange::new(statement.start(), self.renderer.line_end(statement.end()));
@@ -690,7 +703,8 @@ impl<'a> Layout<'a> {
         if operation.dialects.only_postgresql() {
             return false;
         }
-        let index_only = matches!(&operation.kind, OperationKind::CreateIndex(_) | OperationKind::DropIndex(_));
+        let index_only =
+            matches!(&operation.kind, OperationKind::CreateIndex(_) | OperationKind::DropIndex(_));
         match self.portability {
             Portability::PostgresOnly => false,
             // `op.create_index` outside of a batch block and IF NOT EXISTS are fine on SQLite.
@@ -856,17 +870,12 @@ impl<'a> Layout<'a> {
 
     fn insert_helpers(&self, edits: &mut Vec<Edit>) {
         let newline = self.renderer.newline();
-        let uses_import = self
-            .placed
-            .iter()
-            .any(|plan| self.plans[*plan].operation.origin.receiver == Receiver::Function);
+        let uses_import =
+            self.placed.iter().any(|plan| self.plans[*plan].operation.origin.receiver == Receiver::Function);
         if let ModuleOp::Missing(at) = &self.import
             && (uses_import || !self.helpers.is_empty())
         {
-            edits.push(Edit::insert(
-                self.renderer.line_end(*at),
-                format!("{newline}from alembic import op"),
-            ));
+            edits.push(Edit::insert(self.renderer.line_end(*at), format!("{newline}from alembic import op")));
         }
         let defined = |helper: &Helper| {
             self.module.body().iter().any(|statement| {
@@ -933,7 +942,10 @@ fn clauses<'a>(module: &Module, statement: &'a Stmt) -> Vec<Clause<'a>> {
         Stmt::If(branch) => {
             let mut all = vec![clause(branch.start(), Some(&branch.test), &branch.body)];
             all.extend(
-                branch.elif_else_clauses.iter().map(|part| clause(part.start(), part.test.as_ref(), &part.body)),
+                branch
+                    .elif_else_clauses
+                    .iter()
+                    .map(|part| clause(part.start(), part.test.as_ref(), &part.body)),
             );
             all
         }
@@ -946,7 +958,9 @@ fn clauses<'a>(module: &Module, statement: &'a Stmt) -> Vec<Clause<'a>> {
 
 /// Whether an expression calls anything, so that it may not be the same a little later.
 fn has_call(expression: Option<&Expr>) -> bool {
-    expression.is_some_and(|expression| ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr()))
+    expression.is_some_and(|expression| {
+        ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr())
+    })
 }
 
 /// `with … as batch_op:`, the colon included.

@@ -73,12 +73,14 @@ impl Call<'_> {
     }
 
     /// Read the call; `None` when the method is not an operation (`op.f`, `op.get_bind`).
+    #[expect(clippy::too_many_lines, reason = "one arm per method")]
     pub(super) fn read(&self, method: &str) -> Option<OperationKind> {
         let table = |position| self.table(&["table_name", "tablename"], position, &["schema"]);
         Some(match method {
             "create_table" => {
                 let mut definition = self.definition(self.call.arguments.args.iter().skip(1));
-                definition.partitioned = self.call.arguments.find_keyword("postgresql_partition_by").is_some();
+                definition.partitioned =
+                    self.call.arguments.find_keyword("postgresql_partition_by").is_some();
                 OperationKind::CreateTable {
                     table: TableArg {
                         name: self.arg(&["table_name", "name"], Some(0)),
@@ -116,9 +118,7 @@ impl Call<'_> {
                 table: table(0),
                 column: self.after_table(&["column_name"], 1),
                 new_name: self.arg(&["new_column_name", "name"], None),
-                nullable: self
-                    .expr(&["nullable"], None)
-                    .and_then(|expr| self.scope.eval(expr).truth()),
+                nullable: self.expr(&["nullable"], None).and_then(|expr| self.scope.eval(expr).truth()),
                 type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
             },
             "create_index" => OperationKind::CreateIndex(CreateIndex {
@@ -176,8 +176,7 @@ impl Call<'_> {
                 OperationKind::Harmless { sql: None }
             }
             "f" | "get_bind" | "get_context" | "batch_alter_table" | "autocommit_block"
-            | "register_operation" | "implementation_for" => return None,
-            "execute" => return None,
+            | "register_operation" | "implementation_for" | "execute" => return None,
             other => OperationKind::Opaque {
                 reason: format!("`{other}` is not an operation of Alembic's own"),
                 sql: None,

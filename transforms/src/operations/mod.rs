@@ -175,28 +175,77 @@ pub struct Definition {
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OperationKind {
-    CreateTable { table: TableArg, definition: Definition, if_not_exists: bool },
-    DropTable { table: TableArg, if_exists: bool },
-    RenameTable { table: TableArg, new_name: Arg },
-    AddColumn { table: TableArg, definition: Definition, if_not_exists: bool },
-    DropColumn { table: TableArg, column: Arg, if_exists: bool },
-    AlterColumn { table: TableArg, column: Arg, new_name: Arg, nullable: Option<bool>, type_: Option<String> },
+    CreateTable {
+        table: TableArg,
+        definition: Definition,
+        if_not_exists: bool,
+    },
+    DropTable {
+        table: TableArg,
+        if_exists: bool,
+    },
+    RenameTable {
+        table: TableArg,
+        new_name: Arg,
+    },
+    AddColumn {
+        table: TableArg,
+        definition: Definition,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        table: TableArg,
+        column: Arg,
+        if_exists: bool,
+    },
+    AlterColumn {
+        table: TableArg,
+        column: Arg,
+        new_name: Arg,
+        nullable: Option<bool>,
+        type_: Option<String>,
+    },
     CreateIndex(CreateIndex),
     DropIndex(DropIndex),
     AddConstraint(AddConstraint),
-    DropConstraint { table: TableArg, name: Arg, if_exists: bool },
+    DropConstraint {
+        table: TableArg,
+        name: Arg,
+        if_exists: bool,
+    },
     /// `VALIDATE CONSTRAINT`.
-    ValidateConstraint { table: TableName, name: String },
+    ValidateConstraint {
+        table: TableName,
+        name: String,
+    },
     /// `ADD CONSTRAINT … USING INDEX`.
-    UseIndex { table: TableName, name: String, index: String, kind: ConstraintKind },
-    RenameIndex { schema: Option<String>, old: String, new: String },
-    RenameConstraint { table: TableName, old: String, new: String },
+    UseIndex {
+        table: TableName,
+        name: String,
+        index: String,
+        kind: ConstraintKind,
+    },
+    RenameIndex {
+        schema: Option<String>,
+        old: String,
+        new: String,
+    },
+    RenameConstraint {
+        table: TableName,
+        old: String,
+        new: String,
+    },
     /// Rows, comments, settings: nothing that the catalog keeps. The text when it is SQL.
-    Harmless { sql: Option<String> },
+    Harmless {
+        sql: Option<String>,
+    },
     /// `COMMIT`, said to the database behind Alembic's back.
     Commit,
     /// Not understood.
-    Opaque { reason: String, sql: Option<String> },
+    Opaque {
+        reason: String,
+        sql: Option<String>,
+    },
 }
 
 /// `create_index`.

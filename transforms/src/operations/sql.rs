@@ -3,8 +3,8 @@
 //! What is read here keeps the catalog true. Rewriting SQL text is not done yet; when it is, the
 //! same operations will carry the ranges of the text they came from.
 
-use squawk_syntax::ast::{self, AlterIndexAction, AlterTableAction, AstNode, Stmt};
 use squawk_syntax::SourceFile;
+use squawk_syntax::ast::{self, AlterIndexAction, AlterTableAction, AstNode, Stmt};
 
 use super::{
     AddConstraint, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex, OperationKind,
@@ -42,8 +42,10 @@ fn harmless(sql: &str) -> OperationKind {
 
 /// Words that begin (or, in a `DO` block, may be) a change of the schema.
 fn is_schema_change(sql: &str) -> bool {
-    const VERBS: &[&str] = &["create", "alter", "drop", "do", "call", "rename", "truncate", "reindex", "cluster"];
-    sql.split(|c: char| !c.is_ascii_alphabetic()).any(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
+    const VERBS: &[&str] =
+        &["create", "alter", "drop", "do", "call", "rename", "truncate", "reindex", "cluster"];
+    sql.split(|c: char| !c.is_ascii_alphabetic())
+        .any(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
 /// `:name` → `_name` and `%s` → `_s`, at equal length, so that offsets stay.
@@ -67,7 +69,9 @@ fn statement(statement: &Stmt, kinds: &mut Vec<OperationKind>) {
         Stmt::Commit(_) => kinds.push(OperationKind::Commit),
         Stmt::CreateTable(create) => match create.table_name() {
             Some(name) => {
-                let temporary = create.persistence().is_some_and(|p| !p.syntax().text().to_string().to_lowercase().contains("unlogged"));
+                let temporary = create
+                    .persistence()
+                    .is_some_and(|p| !p.syntax().text().to_string().to_lowercase().contains("unlogged"));
                 if temporary {
                     kinds.push(harmless(&text));
                     return;
@@ -138,9 +142,11 @@ fn statement(statement: &Stmt, kinds: &mut Vec<OperationKind>) {
             None => kinds.push(unread(&text)),
         },
         _ => {
-            let first = text.trim_start().split_whitespace().next().unwrap_or_default().to_lowercase();
+            let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
             kinds.push(match first.as_str() {
-                "create" | "alter" | "drop" | "do" | "call" | "truncate" | "reindex" | "cluster" => unread(&text),
+                "create" | "alter" | "drop" | "do" | "call" | "truncate" | "reindex" | "cluster" => {
+                    unread(&text)
+                }
                 _ => harmless(&text),
             });
         }
@@ -169,11 +175,7 @@ fn alter_table(table: &TableName, action: &AlterTableAction) -> Option<Operation
             new_name: arg(&identifier(&text(&rename.table_name()?))),
         },
         AlterTableAction::AddColumn(add) => {
-            let column = Column {
-                name: identifier(&text(&add.column_name()?)),
-                type_: None,
-                nullable: true,
-            };
+            let column = Column { name: identifier(&text(&add.column_name()?)), type_: None, nullable: true };
             let mut definition = Definition { columns: vec![column], ..Definition::default() };
             for constraint in add.constraints() {
                 inline_constraint(&constraint, &mut definition);
@@ -219,13 +221,17 @@ fn add_constraint(table: &TableName, constraint: &ast::Constraint) -> Option<Ope
             None,
             c.table_name_ref().map(|name| table_arg(&name)),
         ),
-        ast::Constraint::CheckConstraint(c) => (ConstraintKind::Check, c.constraint_name_clause(), None, None),
+        ast::Constraint::CheckConstraint(c) => {
+            (ConstraintKind::Check, c.constraint_name_clause(), None, None)
+        }
         ast::Constraint::ExcludeConstraint(c) => {
             (ConstraintKind::Exclude, c.constraint_name_clause(), None, None)
         }
         _ => return None,
     };
-    let name = name.and_then(|clause| clause.syntax().children().last()).map(|name| identifier(&name.text().to_string()));
+    let name = name
+        .and_then(|clause| clause.syntax().children().last())
+        .map(|name| identifier(&name.text().to_string()));
     if let Some(using) = using {
         let index = identifier(&using.syntax().children().last()?.text().to_string());
         return Some(OperationKind::UseIndex {
@@ -340,14 +346,10 @@ mod tests {
              ALTER TABLE t VALIDATE CONSTRAINT fk; DROP INDEX ix, iy; COMMIT",
         );
         assert_eq!(kinds.len(), 6, "{kinds:#?}");
-        assert!(
-            matches!(&kinds[0], OperationKind::CreateTable { table, .. }
-                if table.known() == Some(TableName::new(Some("A"), "b")))
-        );
-        assert!(
-            matches!(&kinds[1], OperationKind::CreateIndex(index)
-                if index.unique && index.concurrently && index.name.as_str() == Some("ix"))
-        );
+        assert!(matches!(&kinds[0], OperationKind::CreateTable { table, .. }
+                if table.known() == Some(TableName::new(Some("A"), "b"))));
+        assert!(matches!(&kinds[1], OperationKind::CreateIndex(index)
+                if index.unique && index.concurrently && index.name.as_str() == Some("ix")));
         assert!(matches!(&kinds[2], OperationKind::ValidateConstraint { name, .. } if name == "fk"));
         assert_eq!(kinds[5], OperationKind::Commit);
     }
@@ -355,7 +357,10 @@ mod tests {
     #[test]
     fn rows_are_harmless_and_the_rest_is_opaque() {
         assert!(matches!(&read("UPDATE t SET a = :a")[..], [OperationKind::Harmless { .. }]));
-        assert!(matches!(&read("DO $$ BEGIN ALTER TABLE t ADD a int; END $$")[..], [OperationKind::Opaque { .. }]));
+        assert!(matches!(
+            &read("DO $$ BEGIN ALTER TABLE t ADD a int; END $$")[..],
+            [OperationKind::Opaque { .. }]
+        ));
         assert!(matches!(&read("create !! nonsense")[..], [OperationKind::Opaque { .. }]));
     }
 

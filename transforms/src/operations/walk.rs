@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{
-    Expr, ExprCall, Parameters, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
+    ExceptHandler, Expr, ExprCall, Parameters, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
 };
 use ruff_text_size::{Ranged, TextRange};
 
@@ -70,7 +70,7 @@ impl<'a> Functions<'a> {
                 Stmt::Try(attempt) => {
                     self.collect(&attempt.body);
                     for handler in &attempt.handlers {
-                        let ruff_python_ast::ExceptHandler::ExceptHandler(handler) = handler;
+                        let ExceptHandler::ExceptHandler(handler) = handler;
                         self.collect(&handler.body);
                     }
                 }
@@ -122,11 +122,17 @@ impl<'a> Functions<'a> {
     #[must_use]
     pub fn walk(&self, name: &str) -> Walked {
         let Some(definition) = self.definitions.get(name) else { return Walked::default() };
-        let mut walker = Walker { functions: self, walked: Walked::default(), batches: BTreeMap::new(), calls: vec![definition.range()] };
+        let mut walker = Walker {
+            functions: self,
+            walked: Walked::default(),
+            batches: BTreeMap::new(),
+            calls: vec![definition.range()],
+        };
         let mut scope = self.scope.clone();
         // `upgrade(op, tables, tester)`: some projects hand `op` in.
         for parameter in parameter_names(&definition.parameters) {
-            let value = if parameter == "op" { Value::Op } else { Value::Partial(format!("{{{parameter}}}")) };
+            let value =
+                if parameter == "op" { Value::Op } else { Value::Partial(format!("{{{parameter}}}")) };
             scope.bind(parameter, value);
         }
         let mut frame = Frame {
@@ -193,12 +199,58 @@ fn assign(statement: &Stmt, scope: &mut Scope) {
 
 /// Packages whose functions never change a database by themselves.
 const HARMLESS_PACKAGES: &[&str] = &[
-    "sqlalchemy", "sqlalchemy_utils", "sqlmodel", "geoalchemy2", "pgvector", "alembic", "typing",
-    "typing_extensions", "__future__", "os", "sys", "re", "json", "uuid", "datetime", "time", "enum",
-    "logging", "warnings", "contextlib", "itertools", "functools", "collections", "math", "random",
-    "string", "secrets", "hashlib", "base64", "copy", "decimal", "dataclasses", "operator", "pathlib",
-    "textwrap", "calendar", "pickle", "inspect", "traceback", "tempfile", "zlib", "platform", "io",
-    "structlog", "loguru", "oslo_log", "oslo_utils", "dateutil", "pytz", "pendulum", "numpy", "yaml",
+    "sqlalchemy",
+    "sqlalchemy_utils",
+    "sqlmodel",
+    "geoalchemy2",
+    "pgvector",
+    "alembic",
+    "typing",
+    "typing_extensions",
+    "__future__",
+    "os",
+    "sys",
+    "re",
+    "json",
+    "uuid",
+    "datetime",
+    "time",
+    "enum",
+    "logging",
+    "warnings",
+    "contextlib",
+    "itertools",
+    "functools",
+    "collections",
+    "math",
+    "random",
+    "string",
+    "secrets",
+    "hashlib",
+    "base64",
+    "copy",
+    "decimal",
+    "dataclasses",
+    "operator",
+    "pathlib",
+    "textwrap",
+    "calendar",
+    "pickle",
+    "inspect",
+    "traceback",
+    "tempfile",
+    "zlib",
+    "platform",
+    "io",
+    "structlog",
+    "loguru",
+    "oslo_log",
+    "oslo_utils",
+    "dateutil",
+    "pytz",
+    "pendulum",
+    "numpy",
+    "yaml",
 ];
 
 fn imported(name: &str) -> Value {
@@ -263,7 +315,7 @@ impl<'a> Walker<'a, '_> {
         match statement {
             Stmt::Expr(expression) => {
                 self.expression(&expression.value, statement, frame, true);
-                self.note_mutation(&expression.value, frame);
+                Self::note_mutation(&expression.value, frame);
             }
             Stmt::If(branch) => return self.branch(branch, statement, frame),
             Stmt::For(block) => self.for_loop(block, statement, frame),
@@ -318,7 +370,7 @@ impl<'a> Walker<'a, '_> {
     }
 
     /// `names.append(…)`: what the list holds is no longer known.
-    fn note_mutation(&mut self, expression: &Expr, frame: &mut Frame<'a>) {
+    fn note_mutation(expression: &Expr, frame: &mut Frame<'a>) {
         if let Expr::Call(call) = expression
             && let Expr::Attribute(attribute) = &*call.func
             && let Expr::Name(name) = &*attribute.value
@@ -358,10 +410,7 @@ impl<'a> Walker<'a, '_> {
         let mut other = frame.clone();
         other.dialects = fails;
         other.conditional |= undecided;
-        let other_flow = if !fails.contains(Dialects::POSTGRESQL) {
-            // The other databases may still take this branch and stay in the function.
-            Flow::Continues
-        } else {
+        let other_flow = if fails.contains(Dialects::POSTGRESQL) {
             match rest.split_first() {
                 None => Flow::Continues,
                 Some((clause, rest)) => match &clause.test {
@@ -372,6 +421,9 @@ impl<'a> Walker<'a, '_> {
                     None => self.body(&clause.body, &mut other),
                 },
             }
+        } else {
+            // The other databases may still take this branch and stay in the function.
+            Flow::Continues
         };
         let on_postgresql = |dialects: Dialects| dialects.contains(Dialects::POSTGRESQL);
         (frame.dialects, frame.conditional) = before;
@@ -447,6 +499,13 @@ impl<'a> Walker<'a, '_> {
     fn attempt(&mut self, block: &'a StmtTry, frame: &mut Frame<'a>) -> Flow {
         let mut inner = frame.clone();
         inner.conditional |= !block.handlers.is_empty();
+        if block.handlers.iter().any(|handler| {
+            let ExceptHandler::ExceptHandler(handler) = handler;
+            !leaves(&handler.body)
+        }) {
+            // In a transaction a failure stops what follows; outside of one it would not.
+            inner.fixed_in_place = Some("an `except` around it goes on when it fails");
+        }
         let mut flow = self.body(&block.body, &mut inner);
         if flow == Flow::Continues {
             flow = self.body(&block.orelse, &mut inner);
@@ -454,7 +513,7 @@ impl<'a> Walker<'a, '_> {
         let before = frame.scope.clone();
         frame.scope = inner.scope;
         for handler in &block.handlers {
-            let ruff_python_ast::ExceptHandler::ExceptHandler(handler) = handler;
+            let ExceptHandler::ExceptHandler(handler) = handler;
             let mut caught = Frame { scope: before.clone(), conditional: true, ..frame.clone() };
             if let Some(name) = &handler.name {
                 caught.scope.bind(name.as_str(), Value::Unknown);
@@ -526,9 +585,7 @@ impl<'a> Walker<'a, '_> {
     fn receiver(&self, call: &ExprCall, frame: &Frame<'a>) -> Option<Receiver> {
         match &*call.func {
             Expr::Attribute(attribute) => match frame.scope.eval(&attribute.value) {
-                Value::Op => {
-                    Some(Receiver::Op(self.functions.module.text(&*attribute.value).to_owned()))
-                }
+                Value::Op => Some(Receiver::Op(self.functions.module.text(&*attribute.value).to_owned())),
                 Value::Batch(id) => self.batches.get(&key(id)).cloned().map(Receiver::Batch),
                 _ => None,
             },
@@ -587,9 +644,10 @@ impl<'a> Walker<'a, '_> {
             },
             (_, Expr::Attribute(attribute)) => attribute.attr.to_string(),
             (_, Expr::Name(name)) => {
-                let definition = frame.local.get(name.id.as_str()).or_else(|| {
-                    self.functions.definitions.get(name.id.as_str())
-                });
+                let definition = frame
+                    .local
+                    .get(name.id.as_str())
+                    .or_else(|| self.functions.definitions.get(name.id.as_str()));
                 if let Some(definition) = definition.copied() {
                     self.inline(definition, call, statement, frame);
                     return true;
@@ -599,9 +657,11 @@ impl<'a> Walker<'a, '_> {
             _ => return false,
         };
         match receiver {
-            Some(_) if matches!(method.as_str(), "f" | "get_bind" | "get_context" | "batch_alter_table") => false,
+            Some(_) if matches!(method.as_str(), "f" | "get_bind" | "get_context" | "batch_alter_table") => {
+                false
+            }
             Some(receiver) if method == "execute" => {
-                self.execute(call, receiver, statement, frame, alone);
+                self.execute(call, &receiver, statement, frame, alone);
                 true
             }
             Some(receiver) => {
@@ -609,8 +669,7 @@ impl<'a> Walker<'a, '_> {
                     Receiver::Batch(batch) => Some(batch),
                     _ => None,
                 };
-                let reader =
-                    Call { call, scope: &frame.scope, module: self.functions.module, batch };
+                let reader = Call { call, scope: &frame.scope, module: self.functions.module, batch };
                 let Some(kind) = reader.read(&method) else { return false };
                 if fails_always(&kind) && !frame.conditional && self.walked.fails_at.is_none() {
                     self.walked.fails_at = Some(call.range());
@@ -620,10 +679,10 @@ impl<'a> Walker<'a, '_> {
             }
             None => match method.as_str() {
                 "execute" | "exec_driver_sql" | "scalar" | "scalars" => {
-                    self.execute(call, Receiver::Other, statement, frame, alone);
+                    self.execute(call, &Receiver::Other, statement, frame, alone);
                     true
                 }
-                "commit" if self.is_bind(call, frame) => {
+                "commit" if Self::is_bind(call, frame) => {
                     self.push(OperationKind::Commit, call, Receiver::Other, statement, frame, alone);
                     true
                 }
@@ -638,7 +697,7 @@ impl<'a> Walker<'a, '_> {
         }
     }
 
-    fn is_bind(&self, call: &ExprCall, frame: &Frame<'a>) -> bool {
+    fn is_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
         match &*call.func {
             Expr::Attribute(attribute) => frame.scope.eval(&attribute.value) == Value::Bind,
             _ => false,
@@ -659,7 +718,14 @@ impl<'a> Walker<'a, '_> {
             return false;
         }
         let reason = format!("`{name}` comes from `{module}`");
-        self.push(OperationKind::Opaque { reason, sql: None }, call, Receiver::Other, statement, frame, alone);
+        self.push(
+            OperationKind::Opaque { reason, sql: None },
+            call,
+            Receiver::Other,
+            statement,
+            frame,
+            alone,
+        );
         true
     }
 
@@ -667,7 +733,7 @@ impl<'a> Walker<'a, '_> {
     fn execute(
         &mut self,
         call: &'a ExprCall,
-        receiver: Receiver,
+        receiver: &Receiver,
         statement: &'a Stmt,
         frame: &mut Frame<'a>,
         alone: bool,
@@ -680,10 +746,9 @@ impl<'a> Walker<'a, '_> {
             None => vec![OperationKind::Harmless { sql: None }],
             Some(argument) => match frame.scope.eval(argument) {
                 Value::Str(sql) | Value::Sql(sql) => sql::read(&sql),
-                _ if built_at_run_time(argument) => vec![OperationKind::Opaque {
-                    reason: "SQL built at run time".to_owned(),
-                    sql: None,
-                }],
+                _ if built_at_run_time(argument) => {
+                    vec![OperationKind::Opaque { reason: "SQL built at run time".to_owned(), sql: None }]
+                }
                 _ => vec![OperationKind::Harmless { sql: None }],
             },
         };
@@ -736,7 +801,9 @@ impl<'a> Walker<'a, '_> {
     /// A call of a function that an earlier rewrite put into the file.
     fn helper(&mut self, helper: Helper, call: &'a ExprCall, statement: &'a Stmt, frame: &Frame<'a>) {
         let argument = |name, position| {
-            call.arguments.find_argument_value(name, position).map_or_else(Arg::absent, |expr| frame.scope.arg(expr))
+            call.arguments
+                .find_argument_value(name, position)
+                .map_or_else(Arg::absent, |expr| frame.scope.arg(expr))
         };
         let name = argument("constraint_name", 0);
         let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
@@ -823,11 +890,10 @@ fn fails_always(kind: &OperationKind) -> bool {
 fn built_at_run_time(argument: &Expr) -> bool {
     match argument {
         Expr::FString(_) | Expr::BinOp(_) | Expr::Name(_) | Expr::Subscript(_) | Expr::Attribute(_) => true,
-        Expr::Call(call) => match callee(call) {
-            Some("text") => true,
-            Some("format" | "join" | "dedent" | "read" | "read_text" | "strip" | "replace") => true,
-            _ => false,
-        },
+        Expr::Call(call) => matches!(
+            callee(call),
+            Some("text" | "format" | "join" | "dedent" | "read" | "read_text" | "strip" | "replace")
+        ),
         _ => false,
     }
 }
@@ -841,8 +907,7 @@ fn has_jump(body: &[Stmt]) -> bool {
     body.iter().any(|statement| match statement {
         Stmt::Break(_) | Stmt::Continue(_) => true,
         Stmt::If(branch) => {
-            has_jump(&branch.body)
-                || branch.elif_else_clauses.iter().any(|clause| has_jump(&clause.body))
+            has_jump(&branch.body) || branch.elif_else_clauses.iter().any(|clause| has_jump(&clause.body))
         }
         _ => false,
     })

@@ -145,7 +145,8 @@ impl<'a> Renderer<'a> {
         }
         push(&source[TextRange::new(at, range.end())], Some(at));
 
-        let whole_lines = self.starts_line(range.start()) && source.line_start(range.start()) == range.start();
+        let whole_lines =
+            self.starts_line(range.start()) && source.line_start(range.start()) == range.start();
         let mut out = String::new();
         for (index, (line, in_string)) in lines.iter().enumerate() {
             if *in_string || line.trim().is_empty() {

@@ -43,7 +43,7 @@ pub struct Position {
 }
 
 /// Deeper nesting than this is refused before parsing: the parser recurses, and a stack overflow
-/// can't be caught. CPython itself stops at 200 parentheses and 100 indentation levels.
+/// can't be caught. `CPython` itself stops at 200 parentheses and 100 indentation levels.
 const MAX_NESTING: usize = 400;
 
 /// A chain of attribute accesses or calls this long in one logical line is refused likewise.
@@ -54,7 +54,7 @@ impl Module {
     ///
     /// # Errors
     /// The first syntax error, with its place. Python 2 is such an error, and so is a file that
-    /// nests deeper than CPython would accept.
+    /// nests deeper than `CPython` would accept.
     pub fn parse(source: String) -> Result<Self, SyntaxError> {
         let lines = LineIndex::from_source_text(&source);
         if let Some(offset) = too_deep(&source) {
@@ -72,12 +72,7 @@ impl Module {
             Err(error) => {
                 let range = clamp(error.location, &source);
                 let at = position(&source, &lines, range.start());
-                Err(SyntaxError {
-                    message: error.error.to_string(),
-                    line: at.line,
-                    column: at.column,
-                    range,
-                })
+                Err(SyntaxError { message: error.error.to_string(), line: at.line, column: at.column, range })
             }
         }
     }
@@ -86,6 +81,12 @@ impl Module {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The text, when nothing else is needed any more.
+    #[must_use]
+    pub fn into_source(self) -> String {
+        self.source
     }
 
     /// The text of one node.

@@ -137,7 +137,6 @@ impl Scope {
         (holds, fails)
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm per kind of expression reads best flat")]
     fn eval_for(&self, expr: &Expr, dialect: Option<&'static str>) -> Value {
         match expr {
             Expr::NoneLiteral(_) => Value::None,
@@ -175,10 +174,9 @@ impl Scope {
                         .ok()
                         .and_then(|index| values.into_iter().nth(index))
                         .unwrap_or(Value::Unknown),
-                    (Value::Dict(items), key) if key != Value::Unknown => items
-                        .into_iter()
-                        .find_map(|(k, v)| (k == key).then_some(v))
-                        .unwrap_or(Value::Unknown),
+                    (Value::Dict(items), key) if key != Value::Unknown => {
+                        items.into_iter().find_map(|(k, v)| (k == key).then_some(v)).unwrap_or(Value::Unknown)
+                    }
                     _ => Value::Unknown,
                 }
             }
@@ -292,9 +290,10 @@ impl Scope {
                     (Value::Op | Value::Batch(_), "f") => {
                         first.map_or(Value::Unknown, |name| self.eval_for(name, dialect))
                     }
-                    (Value::Op, "get_bind") | (Value::Context, "get_bind" | "connection") => Value::Bind,
+                    (Value::Op, "get_bind")
+                    | (Value::Context, "get_bind" | "connection")
+                    | (Value::Bind, "connect" | "execution_options") => Value::Bind,
                     (Value::Op | Value::Context, "get_context") => Value::Context,
-                    (Value::Bind, "connect" | "execution_options") => Value::Bind,
                     (Value::DialectName | Value::Str(_), "lower") => owner,
                     (Value::DialectName | Value::Str(_), "startswith") => {
                         let owner = with_dialect(owner, dialect);
@@ -309,8 +308,12 @@ impl Scope {
                     (Value::Dict(items), "items") => Value::List(
                         items.iter().map(|(k, v)| Value::List(vec![k.clone(), v.clone()])).collect(),
                     ),
-                    (Value::Dict(items), "keys") => Value::List(items.iter().map(|(k, _)| k.clone()).collect()),
-                    (Value::Dict(items), "values") => Value::List(items.iter().map(|(_, v)| v.clone()).collect()),
+                    (Value::Dict(items), "keys") => {
+                        Value::List(items.iter().map(|(k, _)| k.clone()).collect())
+                    }
+                    (Value::Dict(items), "values") => {
+                        Value::List(items.iter().map(|(_, v)| v.clone()).collect())
+                    }
                     _ => self.sqlalchemy_call(&attribute.attr, call, dialect),
                 }
             }
@@ -407,9 +410,12 @@ fn member(owner: &Value, name: &str) -> Value {
     match (owner, name) {
         (Value::Alembic, "op") => Value::Op,
         (Value::Alembic, "context") => Value::Context,
-        (Value::Context, "bind" | "connection") | (Value::Bind, "engine" | "connection" | "bind") => Value::Bind,
-        (Value::Context | Value::Bind, "dialect") | (Value::Context, "impl") => Value::Dialect,
-        (Value::Dialect, "dialect") => Value::Dialect,
+        (Value::Context, "bind" | "connection") | (Value::Bind, "engine" | "connection" | "bind") => {
+            Value::Bind
+        }
+        (Value::Context | Value::Bind | Value::Dialect, "dialect") | (Value::Context, "impl") => {
+            Value::Dialect
+        }
         (Value::Dialect | Value::Bind, "name") => Value::DialectName,
         _ => Value::Unknown,
     }
@@ -434,9 +440,7 @@ fn with_dialect(value: Value, dialect: Option<&'static str>) -> Value {
 }
 
 fn compare_values(op: CmpOp, left: &Value, right: &Value) -> Value {
-    let known = |value: &Value| {
-        matches!(value, Value::None | Value::Bool(_) | Value::Int(_) | Value::Str(_))
-    };
+    let known = |value: &Value| matches!(value, Value::None | Value::Bool(_) | Value::Int(_) | Value::Str(_));
     match op {
         CmpOp::Eq | CmpOp::NotEq | CmpOp::Is | CmpOp::IsNot if known(left) && known(right) => {
             Value::Bool((left == right) == matches!(op, CmpOp::Eq | CmpOp::Is))

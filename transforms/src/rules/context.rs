@@ -119,8 +119,9 @@ impl Context<'_> {
         if table.to_string().contains('{') {
             return Err("it has no name, and the table's is not known before the migration runs".to_owned());
         }
-        let columns = columns
-            .ok_or_else(|| "it has no name, and its columns are not known before the migration runs".to_owned())?;
+        let columns = columns.ok_or_else(|| {
+            "it has no name, and its columns are not known before the migration runs".to_owned()
+        })?;
         match self.catalog.table(table) {
             Some(known) if known.complete => {}
             _ => {
@@ -146,7 +147,8 @@ fn plain(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > MAX_BYTES {
         return Err(format!("the name `{name}` is not 1 to {MAX_BYTES} bytes long"));
     }
-    if name.contains(|c: char| matches!(c, '%' | ':' | '\\' | '\'' | '"' | '{' | '}' | '$') || c.is_control()) {
+    if name.contains(|c: char| matches!(c, '%' | ':' | '\\' | '\'' | '"' | '{' | '}' | '$') || c.is_control())
+    {
         return Err(format!("the name `{name}` has a character that can't be written safely"));
     }
     Ok(())

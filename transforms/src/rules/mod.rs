@@ -51,6 +51,12 @@ macro_rules! rules {
 rules![only_concurrent_indexes, unique_constraint, split_foreign_key, split_check_constraint];
 
 impl Rule {
+    /// The name of its file, which tells it apart.
+    #[must_use]
+    pub fn module(&self) -> &'static str {
+        self.module
+    }
+
     /// The name that users see: `only-concurrent-indexes`.
     #[must_use]
     pub fn name(&self) -> String {

@@ -60,7 +60,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     if table.as_ref().is_some_and(|table| context.may_lock(table)) {
         return None;
     }
-    let referent = add.referent.as_ref().and_then(|referent| referent.known());
+    let referent = add.referent.as_ref().and_then(super::super::operations::TableArg::known);
     let from = display(table.as_ref().map(ToString::to_string).as_deref());
     let both = match referent {
         Some(referent) if Some(&referent) != table.as_ref() => format!("{from} and `{referent}`"),

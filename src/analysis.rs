@@ -1,0 +1,231 @@
+//! Runs the rules over the histories, and says of every finding whether it can be fixed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use rayon::prelude::*;
+use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
+use safemig_transforms::migration::Migration;
+
+use crate::cli;
+use crate::config::Config;
+use crate::project::Group;
+use crate::selection::{self, Layer, RuleSet};
+use crate::walk::PathGlobs;
+
+/// Why a fix that may change what a migration does is not made.
+pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
+
+/// Which rules apply where, and which of them may fix.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) selected: RuleSet,
+    pub(crate) fixable: RuleSet,
+    /// Rules whose fixes are applied only with `--unsafe-fixes`.
+    needs_unsafe: RuleSet,
+    per_file_ignores: Vec<(PathGlobs, RuleSet)>,
+    pub(crate) baseline: Option<String>,
+}
+
+impl Rules {
+    /// # Errors
+    /// A rule that doesn't exist, a glob that is none.
+    pub(crate) fn new(flags: &cli::Common, config: &Config) -> Result<Self> {
+        let options = &config.options;
+        let place = || config.path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display()));
+        let names = |names: &Option<Vec<String>>, key: &str| {
+            selection::parse(names.as_deref(), &format!("{}{key}", place()))
+        };
+        let select = names(&options.select, "select")?;
+        let ignore = names(&options.ignore, "ignore")?.unwrap_or_default();
+        let unfixable = names(&options.unfixable, "unfixable")?.unwrap_or_default();
+        let safe = names(&options.extend_safe_fixes, "extend-safe-fixes")?.unwrap_or_default();
+        let unsafe_ = names(&options.extend_unsafe_fixes, "extend-unsafe-fixes")?.unwrap_or_default();
+        let given = &flags.selection;
+        let selected = RuleSet::resolve(&[
+            Layer { only: select.as_deref(), without: &ignore, ..Layer::default() },
+            Layer { only: given.select.as_deref(), with: &given.extend_select, without: &given.ignore },
+        ]);
+        let fixable = RuleSet::resolve(&[
+            Layer { without: &unfixable, ..Layer::default() },
+            Layer { only: given.fixable.as_deref(), without: &given.unfixable, ..Layer::default() },
+        ]);
+        let unsafe_fixes =
+            flags.unsafe_fixes || (options.unsafe_fixes.unwrap_or_default() && !flags.no_unsafe_fixes);
+        let needs_unsafe = if unsafe_fixes { &[][..] } else { &unsafe_ };
+        let needs_unsafe = RuleSet::resolve(&[Layer { only: Some(needs_unsafe), with: &[], without: &safe }]);
+        let mut per_file_ignores = Vec::new();
+        for (glob, rules) in options.per_file_ignores.iter().flatten() {
+            let rules = names(&Some(rules.clone()), "per-file-ignores")?.unwrap_or_default();
+            let globs = PathGlobs::new(&[glob], &config.root)
+                .with_context(|| format!("{}per-file-ignores", place()))?;
+            per_file_ignores.push((globs, RuleSet::of(&rules)));
+        }
+        Ok(Self { selected, fixable, needs_unsafe, per_file_ignores, baseline: options.baseline.clone() })
+    }
+
+    fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
+        let matching = self.per_file_ignores.iter().filter(|(globs, _)| globs.matches(path));
+        matching.map(|(_, rules)| rules).collect()
+    }
+
+    /// Why a rule's fixes are not to be made.
+    fn refusal(&self, rule: &str) -> Option<String> {
+        if !self.fixable.contains(rule) {
+            Some(format!("`{rule}` is not to be fixed, by configuration"))
+        } else if self.needs_unsafe.contains(rule) {
+            Some(NEEDS_UNSAFE.to_owned())
+        } else {
+            None
+        }
+    }
+}
+
+/// What came out for one reported migration.
+#[derive(Debug)]
+pub(crate) struct Judged<'a> {
+    pub(crate) migration: &'a Migration,
+    pub(crate) path: &'a Path,
+    pub(crate) report: Report,
+    /// For each finding of the report: what the fix leaves to know, or why there is none.
+    pub(crate) verdicts: Vec<Result<Vec<String>, String>>,
+    /// The text after the fix; `None` when nothing changes.
+    pub(crate) fixed: Option<String>,
+    /// What is left then, where it stands in that text.
+    left: Vec<Finding>,
+    /// At or before the baseline.
+    pub(crate) unchecked: bool,
+}
+
+impl Judged<'_> {
+    /// What remains when the fix is applied, with the reasons.
+    pub(crate) fn left(&self, rules: &Rules) -> Vec<(&Finding, String)> {
+        if self.fixed.is_some() {
+            return self.left.iter().map(|finding| (finding, reason(finding, rules))).collect();
+        }
+        let verdicts = self.report.findings.iter().zip(&self.verdicts);
+        verdicts.filter_map(|(finding, verdict)| Some((finding, verdict.as_ref().err()?.clone()))).collect()
+    }
+
+    /// The text after the fix.
+    pub(crate) fn source(&self) -> &str {
+        self.fixed.as_deref().unwrap_or_else(|| self.migration.module.source())
+    }
+
+    /// The fix could not be applied: everything is as it was.
+    pub(crate) fn not_written(&mut self) {
+        self.fixed = None;
+        for verdict in &mut self.verdicts {
+            if verdict.is_ok() {
+                *verdict = Err("the file could not be written".to_owned());
+            }
+        }
+    }
+
+    pub(crate) fn fixed_count(&self) -> usize {
+        self.fixed_findings().count()
+    }
+
+    /// The findings that the fix removes.
+    pub(crate) fn fixed_findings(&self) -> impl Iterator<Item = &Finding> {
+        let verdicts = self.report.findings.iter().zip(&self.verdicts);
+        verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
+    }
+}
+
+/// Check a history and try out the fixes of what is reported.
+///
+/// # Errors
+/// A baseline that isn't in the history.
+pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a>>> {
+    let unchecked = before_baseline(group, rules.baseline.as_deref())?;
+    let ignored: BTreeMap<&str, Vec<&RuleSet>> = group
+        .history
+        .migrations
+        .iter()
+        .zip(&group.files)
+        .map(|(migration, file)| (migration.path.as_str(), rules.ignored(&file.path)))
+        .collect();
+    let skipped: BTreeSet<&str> =
+        unchecked.iter().map(|index| group.history.migrations[*index].path.as_str()).collect();
+    let selected = |path: &str, rule: &str| {
+        rules.selected.contains(rule)
+            && !skipped.contains(path)
+            && !ignored.get(path).is_some_and(|ignored| ignored.iter().any(|rules| rules.contains(rule)))
+    };
+    let mut reports: Vec<Option<Report>> =
+        group.history.check(&group.settings, &selected).into_iter().map(Some).collect();
+    let reported: Vec<_> = group
+        .reported()
+        .filter_map(|(index, migration)| Some((index, migration, reports[index].take()?)))
+        .collect();
+    Ok(reported
+        .into_par_iter()
+        .map(|(index, migration, report)| {
+            let Fixed { source, verdicts, left } = report.fix(
+                migration,
+                group.history.portability,
+                &group.settings,
+                &selected,
+                &|finding: &Finding| rules.refusal(&finding.rule.name()).is_none(),
+            );
+            Judged {
+                migration,
+                path: &group.files[index].path,
+                verdicts: verdicts
+                    .into_iter()
+                    .zip(&report.findings)
+                    .map(|(verdict, finding)| match verdict {
+                        Verdict::Fixed { notes } => Ok(notes),
+                        Verdict::Left { reason: Some(reason) } => Err(reason),
+                        Verdict::Left { reason: None } => Err(reason(finding, rules)),
+                    })
+                    .collect(),
+                report,
+                fixed: source,
+                left,
+                unchecked: unchecked.contains(&index),
+            }
+        })
+        .collect())
+}
+
+/// Why a finding remains.
+fn reason(finding: &Finding, rules: &Rules) -> String {
+    match &finding.fix {
+        Err(reason) => reason.clone(),
+        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| "it could not be laid out".to_owned()),
+    }
+}
+
+/// The migrations that have run in production: the baseline and its ancestors.
+fn before_baseline(group: &Group, baseline: Option<&str>) -> Result<BTreeSet<usize>> {
+    let mut found = BTreeSet::new();
+    let Some(baseline) = baseline else { return Ok(found) };
+    let migrations = &group.history.migrations;
+    // Alembic takes the beginning of an id for the id.
+    let is_baseline = |migration: &Migration| migration.revision.starts_with(baseline);
+    let mut stack: Vec<usize> =
+        (0..migrations.len()).filter(|index| is_baseline(&migrations[*index])).collect();
+    if let Some(exact) = stack.iter().find(|index| migrations[**index].revision == baseline) {
+        stack = vec![*exact];
+    }
+    match stack.len() {
+        0 => bail!("the baseline `{baseline}` is not in the history\nhint: it is the id of a revision"),
+        1 => {}
+        _ => bail!("the baseline `{baseline}` is the beginning of several ids"),
+    }
+    let by_id: BTreeMap<&str, usize> = migrations
+        .iter()
+        .enumerate()
+        .map(|(index, migration)| (migration.revision.as_str(), index))
+        .collect();
+    while let Some(index) = stack.pop() {
+        if found.insert(index) {
+            let parents = migrations[index].down_revisions.iter().chain(&migrations[index].depends_on);
+            stack.extend(parents.filter_map(|parent| by_id.get(parent.as_str())));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,238 @@
+//! The command line: every command and flag, with its help.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::selection::Selector;
+use crate::terminal::{ColorChoice, Verbosity};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  nothing is left to do
+  1  findings remain, or a dry run would change something
+  2  something could not be done";
+
+/// Rewrites Alembic migrations so that they stop locking production PostgreSQL tables
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Report what is unsafe; write nothing
+    #[command(after_help = EXIT_CODES)]
+    Check(Box<CheckArgs>),
+    /// Rewrite what is unsafe, in place
+    #[command(after_help = EXIT_CODES)]
+    Fix(Box<FixArgs>),
+    /// Explain a rule, or list all rules
+    Rule(RuleArgs),
+    /// Print the version
+    Version,
+}
+
+/// Flags of every command.
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// A configuration file, or a setting in TOML such as 'postgres-version = 16'; may be repeated
+    #[arg(long, value_name = "PATH|KEY=VALUE", global = true, action = ArgAction::Append)]
+    pub(crate) config: Vec<String>,
+    /// Read no configuration file
+    #[arg(long, global = true)]
+    pub(crate) isolated: bool,
+    /// When to colour the output
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub(crate) color: ColorChoice,
+    /// Print no summary
+    #[arg(short, long, global = true, conflicts_with_all = ["silent", "verbose"])]
+    pub(crate) quiet: bool,
+    /// Print nothing; the exit code says it all
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) silent: bool,
+    /// Say what is read and decided
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+impl Global {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.silent, self.quiet, self.verbose) {
+            (true, ..) => Verbosity::Silent,
+            (_, true, _) => Verbosity::Quiet,
+            (.., true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixArgs {
+    /// Write nothing; print a diff that `git apply` understands
+    #[arg(long, visible_alias = "diff")]
+    pub(crate) dry_run: bool,
+    /// List what was fixed, file by file
+    #[arg(long, help_heading = "Output")]
+    pub(crate) show_fixes: bool,
+    /// Exit with 1 when something was fixed, even if nothing is left
+    #[arg(long, help_heading = "Output")]
+    pub(crate) exit_non_zero_on_fix: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What `check` and `fix` share.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Files or directories, or `-` for standard input; without any, the version locations of the
+    /// project's Alembic configuration
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The name of what is read from standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) stdin_filename: Option<PathBuf>,
+    /// Apply unsafe fixes too
+    #[arg(long, overrides_with = "no_unsafe_fixes")]
+    pub(crate) unsafe_fixes: bool,
+    #[arg(long, hide = true, overrides_with = "unsafe_fixes")]
+    pub(crate) no_unsafe_fixes: bool,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) alembic: Alembic,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selection")]
+pub(crate) struct Selection {
+    /// The rules to check, or ALL; separated by commas or repeated
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub(crate) select: Option<Vec<Selector>>,
+    /// Rules not to check
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub(crate) ignore: Vec<Selector>,
+    /// Rules to check in addition to those of the configuration
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub(crate) extend_select: Vec<Selector>,
+    /// The rules to fix, or ALL
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub(crate) fixable: Option<Vec<Selector>>,
+    /// Rules to report but not to fix
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub(crate) unfixable: Vec<Selector>,
+    /// Files and directories not to check, as globs; takes the place of the configuration's
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    pub(crate) exclude: Option<Vec<String>>,
+    /// Likewise, in addition to the configuration's
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    pub(crate) extend_exclude: Vec<String>,
+    /// Exclude also what is named on the command line, as pre-commit needs
+    #[arg(long)]
+    pub(crate) force_exclude: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Project")]
+pub(crate) struct Alembic {
+    /// Alembic's configuration: alembic.ini or pyproject.toml
+    #[arg(short = 'c', long, value_name = "PATH", env = "ALEMBIC_CONFIG")]
+    pub(crate) alembic_config: Option<PathBuf>,
+    /// The section of alembic.ini
+    #[arg(short, long, value_name = "SECTION")]
+    pub(crate) name: Option<String>,
+    /// The oldest PostgreSQL in production, its major version
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=19))]
+    pub(crate) postgres_version: Option<u32>,
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Output {
+    /// How to print findings
+    #[arg(long, value_name = "FORMAT", default_value = "full")]
+    pub(crate) output_format: Format,
+    /// Write findings to a file instead of standard output
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) output_file: Option<PathBuf>,
+    /// Count findings by rule instead of printing them
+    #[arg(long)]
+    pub(crate) statistics: bool,
+    /// List the revision files that would be checked, and stop
+    #[arg(long)]
+    pub(crate) show_files: bool,
+    /// Show the settings that hold, and stop
+    #[arg(long)]
+    pub(crate) show_settings: bool,
+    /// Exit with 0 even if findings remain
+    #[arg(short, long)]
+    pub(crate) exit_zero: bool,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// With the source
+    #[default]
+    Full,
+    /// A line each
+    Concise,
+    /// A line each, below the name of the file
+    Grouped,
+    /// One JSON document
+    Json,
+    /// A JSON document a line
+    JsonLines,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RuleArgs {
+    /// The rule to explain; without one, all rules are listed
+    #[arg(value_name = "NAME", conflicts_with = "all")]
+    pub(crate) name: Option<String>,
+    /// Explain all rules
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output_format: RuleFormat,
+}
+
+/// How rules are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuleFormat {
+    /// Markdown
+    #[default]
+    Text,
+    /// A JSON document
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

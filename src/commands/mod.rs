@@ -1,0 +1,226 @@
+//! One file for each command, and what several of them share.
+
+mod check;
+mod fix;
+mod rule;
+mod show;
+mod version;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use safemig_transforms::rules;
+
+use crate::Status;
+use crate::analysis::{self, Judged, Rules};
+use crate::cli::{Cli, Command, Common, Format, Global, Output};
+use crate::config::{self, Config, Split};
+use crate::locate::Request;
+use crate::project::{self, Histories, Wanted};
+use crate::report::{self, Diagnostic, count, github, statistics};
+use crate::selection;
+use crate::terminal::Terminal;
+use crate::walk::{Filter, PathGlobs};
+use crate::write;
+
+/// Do what the command line says.
+///
+/// # Errors
+/// What keeps the whole program from working. A bad file is no error.
+pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
+    match &cli.command {
+        Command::Check(arguments) => check::run(arguments, &cli.global, terminal),
+        Command::Fix(arguments) => fix::run(arguments, &cli.global, terminal),
+        Command::Rule(arguments) => rule::run(arguments, terminal),
+        Command::Version => version::run(terminal),
+    }
+}
+
+/// What `check` and `fix` know before they look at findings.
+struct Session {
+    directory: PathBuf,
+    config: Config,
+    rules: Rules,
+    histories: Histories,
+}
+
+impl Session {
+    /// Read everything, and say what stood in the way.
+    fn new(common: &Common, global: &Global, terminal: &Terminal) -> Result<Self> {
+        let directory = env::current_dir().context("could not find out the working directory")?;
+        let config = config::load(&directory, &global.config, global.isolated)?;
+        let rules = Rules::new(common, &config)?;
+        let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from);
+        let histories = project::read(&Wanted {
+            paths: &common.paths,
+            stdin_filename: common.stdin_filename.as_deref(),
+            request: Request {
+                working_directory: &directory,
+                config: common.alembic.alembic_config.as_deref(),
+                section: common.alembic.name.as_deref(),
+            },
+            filter: filter(common, &config, &directory)?,
+            config: &config,
+            postgres_version: common.alembic.postgres_version,
+            virtual_env: virtual_env.as_deref(),
+        })?;
+        let session = Self { directory, config, rules, histories };
+        session.warn(common, terminal);
+        Ok(session)
+    }
+
+    fn warn(&self, common: &Common, terminal: &Terminal) {
+        for key in without_effect(&self.config.options) {
+            terminal.warning(&format!("`{key}` of the configuration has no effect yet"));
+        }
+        for problem in &self.histories.problems {
+            terminal.error(&format!(
+                "{}: {}",
+                project::shown(&problem.path, &self.directory),
+                problem.message
+            ));
+        }
+        for group in &self.histories.groups {
+            for note in &group.project.notes {
+                // Configuration that was asked for by name is not passed over silently.
+                if common.alembic.alembic_config.is_some() {
+                    terminal.warning(note);
+                } else {
+                    terminal.verbose(note);
+                }
+            }
+            let unreported: Vec<_> = group.invalid.iter().filter(|invalid| !invalid.file.reported).collect();
+            if let Some(first) = unreported.first() {
+                terminal.warning(&format!(
+                    "the history is incomplete: {} could not be parsed, such as {}",
+                    count(unreported.len(), "other file"),
+                    first.shown
+                ));
+            }
+            for path in &group.unclear {
+                terminal.warning(&format!(
+                    "{path}: its `revision` or `down_revision` can't be read; left out of the history"
+                ));
+            }
+            for (_, migration) in group.reported() {
+                for comment in migration.suppressions.iter() {
+                    let line = migration.module.position(comment.range.start()).line;
+                    let unknown =
+                        comment.rules.iter().filter(|name| *name != "ALL" && rules::find(name).is_none());
+                    for name in unknown {
+                        let hint = selection::nearest(name)
+                            .map_or_else(String::new, |nearest| format!("\nhint: did you mean `{nearest}`?"));
+                        let path = &migration.path;
+                        terminal.warning(&format!(
+                            "{path}:{line}: the suppressed rule `{name}` is unknown{hint}"
+                        ));
+                    }
+                }
+            }
+        }
+        if self.revisions() == 0 && self.histories.problems.is_empty() {
+            let excluded = match self.histories.excluded {
+                0 => String::new(),
+                number => format!(" ({number} excluded)"),
+            };
+            let places = self.histories.looked_in.join(", ");
+            terminal.warning(&format!("No revision files found under {places}{excluded}"));
+        }
+        terminal.verbose(show::settings(self).trim_end());
+    }
+
+    /// How many files are reported.
+    fn revisions(&self) -> usize {
+        let invalid = |group: &project::Group| group.invalid.iter().filter(|file| file.file.reported).count();
+        self.histories.groups.iter().map(|group| group.reported().count() + invalid(group)).sum()
+    }
+
+    /// Check all histories, in their order.
+    fn judge(&self) -> Result<Vec<Judged<'_>>> {
+        let mut all = Vec::new();
+        for group in &self.histories.groups {
+            all.extend(analysis::judge(group, &self.rules)?);
+        }
+        Ok(all)
+    }
+
+    /// ` (3 suppressed, 46 at or before baseline 9f2c1d04be77 not checked)`, or nothing.
+    fn not_checked(&self, judged: &[Judged]) -> String {
+        let mut parts = Vec::new();
+        let suppressed: usize = judged.iter().map(|one| one.report.suppressed.len()).sum();
+        if suppressed > 0 {
+            parts.push(format!("{suppressed} suppressed"));
+        }
+        let unchecked = judged.iter().filter(|one| one.unchecked).count();
+        if let (Some(baseline), 1..) = (&self.rules.baseline, unchecked) {
+            parts.push(format!("{unchecked} at or before baseline {baseline} not checked"));
+        }
+        if self.histories.excluded > 0 {
+            parts.push(format!("{} excluded", self.histories.excluded));
+        }
+        if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+    }
+}
+
+/// Print findings where, and as, the user wants them.
+fn emit(diagnostics: &[Diagnostic], output: &Output, terminal: &Terminal, aside: bool) -> Result<()> {
+    let to_file = output.output_file.is_some();
+    let plain = terminal.plain();
+    let printer = if to_file || aside { &plain } else { terminal };
+    let text = if output.statistics {
+        statistics::render(output.output_format, diagnostics, printer)
+    } else {
+        report::render(output.output_format, diagnostics, printer)
+    };
+    match &output.output_file {
+        Some(path) => write::report(path, &text)?,
+        None if aside => terminal.print_aside(&text),
+        None => terminal.print(&text)?,
+    }
+    if output.output_format == Format::Github
+        && let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty())
+    {
+        write::append(Path::new(&path), &github::summary(diagnostics))?;
+    }
+    Ok(())
+}
+
+/// How many different files the diagnostics are in.
+fn files(diagnostics: &[Diagnostic]) -> usize {
+    diagnostics.iter().map(|diagnostic| diagnostic.path).collect::<BTreeSet<_>>().len()
+}
+
+fn filter(common: &Common, config: &Config, directory: &Path) -> Result<Filter> {
+    let given = &common.selection;
+    // The patterns of flags are relative to the working directory, those of the configuration to its
+    // file.
+    let here = |pattern: &String| {
+        if pattern.trim_end_matches('/').contains('/') && !Path::new(pattern).is_absolute() {
+            let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
+            format!("{}/{pattern}", globset::escape(&directory.to_string_lossy()))
+        } else {
+            pattern.clone()
+        }
+    };
+    let mut patterns: Vec<String> = match &given.exclude {
+        Some(patterns) => patterns.iter().map(here).collect(),
+        None => config.options.exclude.clone().unwrap_or_default(),
+    };
+    patterns.extend(given.extend_exclude.iter().map(here));
+    Ok(Filter { exclude: PathGlobs::new(&patterns, &config.root)?, force: given.force_exclude })
+}
+
+/// Settings that are read, but belong to what is still to come.
+fn without_effect(options: &config::Options) -> Vec<&'static str> {
+    [
+        (options.split == Some(Split::Revision), "split"),
+        (options.lock_timeout.is_some(), "lock-timeout"),
+        (options.max_index_columns.is_some(), "max-index-columns"),
+        (options.require_ignore_reason == Some(true), "require-ignore-reason"),
+    ]
+    .into_iter()
+    .filter_map(|(given, key)| given.then_some(key))
+    .collect()
+}

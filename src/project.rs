@@ -1,0 +1,461 @@
+//! From arguments to histories: which files there are, what they say, which project they belong to.
+//!
+//! A migration is judged by what the revisions before it did, so the whole history is read whatever
+//! was named; only what was named is reported. Every file is read and parsed once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use memchr::{memchr, memmem};
+use rayon::prelude::*;
+use ruff_text_size::TextRange;
+use safemig_transforms::analysis::History;
+use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::settings::{Naming, Rerun, Settings, Target};
+
+use crate::config::{self, Config};
+use crate::locate::{self, AlembicProject, Request};
+use crate::naming_convention::{self, NamingConvention};
+use crate::versions::{self, Places, Versions};
+use crate::walk::{self, Filter, PathGlobs, Problem};
+
+/// What to read.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// As given on the command line.
+    pub(crate) paths: &'a [PathBuf],
+    pub(crate) stdin_filename: Option<&'a Path>,
+    pub(crate) request: Request<'a>,
+    pub(crate) filter: Filter,
+    pub(crate) config: &'a Config,
+    /// `--postgres-version`.
+    pub(crate) postgres_version: Option<u32>,
+    /// The environment variable `VIRTUAL_ENV`.
+    pub(crate) virtual_env: Option<&'a Path>,
+}
+
+/// Everything that was read.
+#[derive(Debug, Default)]
+pub(crate) struct Histories {
+    pub(crate) groups: Vec<Group>,
+    /// What could not be read.
+    pub(crate) problems: Vec<Problem>,
+    /// How many files and directories an exclude glob hid.
+    pub(crate) excluded: usize,
+    /// Where revisions were looked for, as reports show it.
+    pub(crate) looked_in: Vec<String>,
+    /// What came from standard input.
+    pub(crate) stdin: Option<Vec<u8>>,
+}
+
+/// One project's history.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) project: AlembicProject,
+    pub(crate) history: History,
+    /// In the order of `history.migrations`.
+    pub(crate) files: Vec<File>,
+    /// Files that could not be parsed.
+    pub(crate) invalid: Vec<Invalid>,
+    /// Files, as reports show them, whose `revision` or `down_revision` is no text that can be read.
+    pub(crate) unclear: Vec<String>,
+    pub(crate) settings: Settings,
+    pub(crate) versions: Versions,
+    pub(crate) naming: NamingConvention,
+}
+
+/// Where a migration comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// Whether its findings are asked for. The others only say what was there before.
+    pub(crate) reported: bool,
+}
+
+/// A file that is no Python that we can read.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    pub(crate) file: File,
+    /// As reports show it.
+    pub(crate) shown: String,
+    /// What can be shown of its text.
+    pub(crate) source: String,
+    pub(crate) range: Range<usize>,
+    pub(crate) message: String,
+}
+
+impl Group {
+    /// The path as reports show it, of every reported file, in order.
+    pub(crate) fn reported(&self) -> impl Iterator<Item = (usize, &Migration)> {
+        let migrations = self.history.migrations.iter().enumerate();
+        migrations.filter(|(index, _)| self.files[*index].reported)
+    }
+}
+
+/// What became of one file.
+enum Content {
+    Migration(Box<Migration>),
+    /// Python, but no revision.
+    Other,
+    /// It looks like a revision, but who it is can't be read.
+    Unclear,
+    Invalid(Invalid),
+    Unreadable(Problem),
+}
+
+/// A file that was read.
+struct Source {
+    path: PathBuf,
+    reported: bool,
+    content: Content,
+}
+
+/// Read what is wanted, and the histories around it.
+///
+/// # Errors
+/// A path that doesn't exist, Alembic configuration that can't be read. A bad file is no error.
+pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
+    let directory = wanted.request.working_directory;
+    if wanted.paths.iter().any(|path| path == Path::new("-")) {
+        if wanted.paths.len() > 1 {
+            bail!("`-` can't be used together with other paths");
+        }
+        return read_stdin(wanted);
+    }
+    let mut found = Histories::default();
+    if wanted.paths.is_empty()
+        && let Some(project) = locate::discover(&wanted.request)?
+    {
+        found.looked_in = project.version_locations.iter().map(|path| shown(path, directory)).collect();
+        let group = whole_project(project, Vec::new(), wanted, &mut found);
+        found.groups.push(group);
+        return Ok(found);
+    }
+    let here = [PathBuf::from(".")];
+    let paths = if wanted.paths.is_empty() { &here } else { wanted.paths };
+    found.looked_in = paths.iter().map(|path| shown(&walk::absolute(path, directory), directory)).collect();
+    let walked = walk::named_paths(paths, directory, &wanted.filter)?;
+    found.problems.extend(walked.problems);
+    found.excluded = walked.excluded.len();
+    let mut sources = Vec::new();
+    for source in read_all(walked.files, directory) {
+        match source.content {
+            Content::Migration(_) | Content::Invalid(_) => sources.push(source),
+            Content::Unreadable(problem) => found.problems.push(problem),
+            Content::Other | Content::Unclear => {}
+        }
+    }
+    let paths: Vec<PathBuf> = sources.iter().map(|source| source.path.clone()).collect();
+    for (project, members) in locate::group(&paths, &wanted.request)? {
+        let members: BTreeSet<PathBuf> = members.into_iter().collect();
+        let (named, others) = sources.into_iter().partition(|source| members.contains(&source.path));
+        sources = others;
+        let group = whole_project(project, named, wanted, &mut found);
+        found.groups.push(group);
+    }
+    Ok(found)
+}
+
+fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
+    let directory = wanted.request.working_directory;
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).context("could not read standard input")?;
+    let (path, name) = match wanted.stdin_filename {
+        Some(name) => {
+            let path = walk::absolute(name, directory);
+            let name = shown(&path, directory);
+            (path, name)
+        }
+        None => (directory.join("-"), "-".to_owned()),
+    };
+    let mut found = Histories { looked_in: vec![name.clone()], ..Histories::default() };
+    found.stdin = Some(bytes.clone());
+    if wanted.filter.force && wanted.filter.exclude.matches(&path) {
+        found.excluded = 1;
+        return Ok(found);
+    }
+    let content = parse(&path, &name, bytes, || {
+        String::from_utf8_lossy(found.stdin.as_deref().unwrap_or_default()).into_owned()
+    });
+    if matches!(content, Content::Other | Content::Unclear) {
+        return Ok(found);
+    }
+    let project = match wanted.stdin_filename {
+        Some(_) => locate::for_path(&path, &wanted.request)?,
+        None => locate::discover(&wanted.request)?.unwrap_or_else(|| AlembicProject {
+            version_locations: Vec::new(),
+            ..AlembicProject::bare(directory)
+        }),
+    };
+    let source = Source { path, reported: true, content };
+    let group = whole_project(project, vec![source], wanted, &mut found);
+    found.groups.push(group);
+    Ok(found)
+}
+
+/// The history of a project, of which `named` has been read already. Without `named`, all of it is
+/// reported.
+fn whole_project(
+    project: AlembicProject,
+    named: Vec<Source>,
+    wanted: &Wanted<'_>,
+    found: &mut Histories,
+) -> Group {
+    let directory = wanted.request.working_directory;
+    // Excluded revisions are part of the history: they are read, but not reported.
+    let walked = walk::version_locations(&project, &PathGlobs::none());
+    found.problems.extend(walked.problems);
+    let everything = named.is_empty();
+    let known: BTreeSet<PathBuf> = named.iter().map(|source| real(&source.path)).collect();
+    let from_stdin: BTreeSet<String> = named
+        .iter()
+        .filter(|source| wanted.paths == [Path::new("-")] && !source.path.exists())
+        .filter_map(|source| match &source.content {
+            Content::Migration(migration) => Some(migration.revision.clone()),
+            _ => None,
+        })
+        .collect();
+    let files = walked.files.into_iter().filter(|path| !known.contains(&real(path))).collect();
+    let (read, naming) = rayon::join(|| read_all(files, directory), || naming_convention::find(&project));
+    let mut sources = named;
+    for mut source in read {
+        let excluded = everything && wanted.filter.exclude.matches(&source.path);
+        source.reported = everything && !excluded;
+        found.excluded += usize::from(excluded);
+        let is_replaced = matches!(&source.content, Content::Migration(migration)
+            if from_stdin.contains(&migration.revision));
+        if !is_replaced {
+            sources.push(source);
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    let (mut migrations, mut files, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unclear = Vec::new();
+    for Source { path, reported, content } in sources {
+        let file = File { path, reported };
+        match content {
+            Content::Migration(migration) => {
+                migrations.push(*migration);
+                files.push(file);
+            }
+            Content::Invalid(one) => invalid.push(Invalid { file, ..one }),
+            Content::Unreadable(problem) => found.problems.push(problem),
+            Content::Unclear => unclear.push(shown(&file.path, directory)),
+            Content::Other => {}
+        }
+    }
+    let options = &wanted.config.options;
+    let versions = versions::find(&Places {
+        root: &project.root,
+        virtual_env: wanted.virtual_env,
+        alembic_version: options.alembic_version.as_deref(),
+        sqlalchemy_version: options.sqlalchemy_version.as_deref(),
+    });
+    let settings = settings(wanted, &versions, &naming);
+    let history = History::new(migrations, &settings);
+    Group { project, history, files, invalid, unclear, settings, versions, naming }
+}
+
+/// What the core is told: flags go before the configuration, that before what was found, that before
+/// defaults.
+fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention) -> Settings {
+    let options = &wanted.config.options;
+    let postgres = wanted.postgres_version.or(options.postgres_version);
+    Settings {
+        target: Target {
+            postgres: postgres.unwrap_or_else(|| Target::default().postgres),
+            alembic: versions.alembic.as_ref().map(|found| found.version),
+            sqlalchemy: versions.sqlalchemy.as_ref().map(|found| found.version),
+        },
+        rerun: match options.rerun.unwrap_or_default() {
+            config::Rerun::Repair => Rerun::Repair,
+            config::Rerun::Plain => Rerun::Plain,
+        },
+        naming: match naming {
+            NamingConvention::None => Naming::Postgres,
+            NamingConvention::Set { path, line } => {
+                Naming::Convention(format!("{}:{line}", shown(path, wanted.request.working_directory)))
+            }
+            NamingConvention::Unknown(reason) => Naming::Convention(reason.clone()),
+        },
+        other_databases: options.other_databases,
+        small_tables: options.small_tables.clone().unwrap_or_default(),
+    }
+}
+
+fn read_all(paths: Vec<PathBuf>, directory: &Path) -> Vec<Source> {
+    paths
+        .into_par_iter()
+        .map(|path| {
+            let content = match fs::read(&path) {
+                Ok(bytes) => parse(&path, &shown(&path, directory), bytes, || {
+                    fs::read_to_string(&path).unwrap_or_default()
+                }),
+                Err(error) => Content::Unreadable(Problem { path: path.clone(), message: reason(&error) }),
+            };
+            Source { path, reported: true, content }
+        })
+        .collect()
+}
+
+/// The operating system's words, without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// The parser takes the text with it; `again` gets it back for the few files that it refuses.
+fn parse(path: &Path, shown: &str, bytes: Vec<u8>, again: impl FnOnce() -> String) -> Content {
+    let invalid = |source: String, range: Range<usize>, message: String| {
+        let file = File { path: path.to_path_buf(), reported: true };
+        Content::Invalid(Invalid { file, shown: shown.to_owned(), source, range, message })
+    };
+    if let Some(at) = memchr(0, &bytes) {
+        let message = "A NUL byte: this is no Python, or not in UTF-8";
+        let source = String::from_utf8_lossy(&bytes[..at]).into_owned();
+        let end = source.len();
+        return invalid(source, end..end, message.to_owned());
+    }
+    if memmem::find(&bytes, b"down_revision").is_none() {
+        return Content::Other;
+    }
+    let declared = declared_encoding(&bytes);
+    let source = match String::from_utf8(bytes) {
+        Ok(source) => source,
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+            let message = match declared {
+                Some(encoding) => format!("Declared as {encoding}; only UTF-8 is read"),
+                None => format!("Not UTF-8: byte 0x{byte:02X}"),
+            };
+            let source = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let end = source[at..].chars().next().map_or(at, |first| at + first.len_utf8());
+            return invalid(source, at..end, message);
+        }
+    };
+    if let Some(encoding) = declared.filter(|encoding| !reads_as_utf8(encoding, &source)) {
+        let at = source.find(|letter: char| !letter.is_ascii()).unwrap_or_default();
+        let end = source[at..].chars().next().map_or(at, |first| at + first.len_utf8());
+        return invalid(source, at..end, format!("Declared as {encoding}; only UTF-8 is read"));
+    }
+    match Migration::parse(shown.to_owned(), source) {
+        Ok(Parsed::Migration(migration)) => Content::Migration(migration),
+        Ok(Parsed::Other) => Content::Unclear,
+        Err(error) => invalid(again(), self::bytes(error.range), sentence(&error.message)),
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The encoding that one of the first two lines declares (PEP 263), unless it is UTF-8.
+fn declared_encoding(bytes: &[u8]) -> Option<String> {
+    for line in bytes.splitn(3, |byte| *byte == b'\n').take(2) {
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii_start();
+        let Some(comment) = line.strip_prefix(b"#") else {
+            if line.is_empty() {
+                continue;
+            }
+            return None;
+        };
+        let Some(at) = memmem::find(comment, b"coding") else { continue };
+        let Some((b':' | b'=', rest)) = comment[at + 6..].split_first() else { continue };
+        let name: String = rest
+            .trim_ascii_start()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .take_while(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
+            .collect();
+        let plain = name.to_lowercase().replace('_', "-");
+        let is_utf8 = ["utf-8", "utf8"].iter().any(|utf8| {
+            plain.strip_prefix(utf8).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        });
+        return (!name.is_empty() && !is_utf8).then_some(name);
+    }
+    None
+}
+
+/// Whether a text in this encoding has the same characters in UTF-8: plain ASCII in one that
+/// extends it.
+fn reads_as_utf8(encoding: &str, source: &str) -> bool {
+    const EXTENDS_ASCII: &[&str] =
+        &["ascii", "us-ascii", "latin", "iso-8859", "iso8859", "cp125", "windows-125", "koi8", "gb", "euc-"];
+    let plain = encoding.to_lowercase().replace('_', "-");
+    source.is_ascii() && EXTENDS_ASCII.iter().any(|prefix| plain.starts_with(prefix))
+}
+
+/// A path as reports show it: relative to `directory`, with forward slashes.
+pub(crate) fn shown(path: &Path, directory: &Path) -> String {
+    let mut base = directory;
+    let mut up = PathBuf::new();
+    let relative = loop {
+        if let Ok(rest) = path.strip_prefix(base) {
+            break up.join(rest);
+        }
+        match base.parent() {
+            Some(parent) => base = parent,
+            None => break path.to_path_buf(),
+        }
+        up.push("..");
+    };
+    if relative.as_os_str().is_empty() {
+        return ".".to_owned();
+    }
+    let text = relative.to_string_lossy();
+    if cfg!(windows) { text.replace('\\', "/") } else { text.into_owned() }
+}
+
+/// `path` without symbolic links, or as it is if it doesn't exist.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// A range of the core as one of the standard library.
+pub(crate) fn bytes(range: TextRange) -> Range<usize> {
+    range.start().to_usize()..range.end().to_usize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_relative_to_the_working_directory() {
+        let shown = |path: &str| shown(Path::new(path), Path::new("/home/me/project"));
+        assert_eq!(shown("/home/me/project/a/b.py"), "a/b.py");
+        assert_eq!(shown("/home/me/other/b.py"), "../other/b.py");
+        assert_eq!(shown("/home/me/project"), ".");
+    }
+
+    #[test]
+    fn encodings_are_read_as_python_reads_them() {
+        let declared = |text: &str| declared_encoding(text.as_bytes());
+        assert_eq!(declared("# -*- coding: latin-1 -*-\n"), Some("latin-1".to_owned()));
+        assert_eq!(
+            declared("#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n"),
+            Some("cp1252".to_owned())
+        );
+        assert_eq!(declared("\u{feff}# coding: utf-8\n"), None);
+        assert_eq!(declared("# coding: UTF8\n# coding: latin-1\n"), None);
+        assert_eq!(declared("\"\"\"\n# coding: latin-1\n"), None, "not behind other text");
+        assert_eq!(declared("\n\n# coding: latin-1\n"), None, "not on the third line");
+        assert_eq!(declared("# the encoding of names: see below\n"), None);
+    }
+
+    #[test]
+    fn plain_ascii_needs_no_decoding() {
+        assert!(reads_as_utf8("Latin_1", "x = 1") && reads_as_utf8("windows-1252", "x = 1"));
+        assert!(!reads_as_utf8("latin-1", "x = 'é'"));
+        assert!(!reads_as_utf8("utf-16", "x = 1") && !reads_as_utf8("cp037", "x = 1"));
+    }
+}

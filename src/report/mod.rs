@@ -1,0 +1,203 @@
+//! How findings are shown. Every format sees the same [`Diagnostic`]s.
+
+mod concise;
+pub(crate) mod diff;
+mod full;
+pub(crate) mod github;
+mod grouped;
+pub(crate) mod json;
+mod json_lines;
+pub(crate) mod statistics;
+
+use std::ops::Range;
+
+use ruff_source_file::{LineIndex, SourceCode};
+use ruff_text_size::TextSize;
+use safemig_transforms::analysis::Finding;
+use safemig_transforms::migration::Direction;
+use safemig_transforms::python::Position;
+
+use crate::analysis::{Judged, Rules};
+use crate::cli::Format;
+use crate::project::{self, Group};
+use crate::terminal::Terminal;
+
+/// What is wrong at one place.
+#[derive(Debug)]
+pub(crate) struct Diagnostic<'a> {
+    /// A rule's name, `invalid-syntax` or `invalid-history`.
+    pub(crate) rule: String,
+    /// One sentence, without a full stop.
+    pub(crate) message: &'a str,
+    /// As reports show it.
+    pub(crate) path: &'a str,
+    pub(crate) source: &'a str,
+    /// Bytes of the source.
+    pub(crate) range: Range<usize>,
+    pub(crate) start: Position,
+    pub(crate) end: Position,
+    /// What a rule has to say; `None` when no rule could be asked.
+    pub(crate) detail: Option<Detail<'a>>,
+}
+
+/// What a rule says about a finding.
+#[derive(Debug)]
+pub(crate) struct Detail<'a> {
+    pub(crate) direction: Direction,
+    /// The lock taken today.
+    pub(crate) lock: &'a str,
+    /// The lock taken by the fix.
+    pub(crate) lock_after: Option<&'a str>,
+    /// What the fix does.
+    pub(crate) summary: String,
+    /// What a reviewer of the fix has to know, or why there is none.
+    pub(crate) fix: Result<Vec<String>, String>,
+}
+
+impl Detail<'_> {
+    /// What the fix does, and the lock that it takes.
+    fn help(&self) -> String {
+        let summary = self.summary.trim_end_matches('.');
+        match self.lock_after {
+            Some(lock) => format!("{summary}: {lock}"),
+            None => summary.to_owned(),
+        }
+    }
+
+    /// The function that the finding is in.
+    fn function(&self) -> &'static str {
+        match self.direction {
+            Direction::Upgrade => "upgrade",
+            Direction::Downgrade => "downgrade",
+        }
+    }
+}
+
+impl Diagnostic<'_> {
+    pub(crate) fn is_fixable(&self) -> bool {
+        self.detail.as_ref().is_some_and(|detail| detail.fix.is_ok())
+    }
+}
+
+/// A text whose lines are counted.
+struct Text<'a> {
+    source: &'a str,
+    lines: LineIndex,
+}
+
+impl<'a> Text<'a> {
+    fn new(source: &'a str) -> Self {
+        Self { source, lines: LineIndex::from_source_text(source) }
+    }
+
+    fn position(&self, offset: usize) -> Position {
+        let offset = TextSize::try_from(offset).unwrap_or_default();
+        let at = SourceCode::new(self.source, &self.lines).line_column(offset);
+        Position { line: at.line.get(), column: at.column.get() }
+    }
+
+    fn diagnostic(
+        &self,
+        rule: String,
+        path: &'a str,
+        message: &'a str,
+        range: Range<usize>,
+    ) -> Diagnostic<'a> {
+        let clamp = |offset: usize| self.source.floor_char_boundary(offset.min(self.source.len()));
+        let range = clamp(range.start)..clamp(range.end);
+        Diagnostic {
+            rule,
+            message,
+            path,
+            source: self.source,
+            start: self.position(range.start),
+            end: self.position(range.end),
+            range,
+            detail: None,
+        }
+    }
+
+    fn finding(
+        &self,
+        path: &'a str,
+        finding: &'a Finding,
+        fix: Result<Vec<String>, String>,
+    ) -> Diagnostic<'a> {
+        let detail = Detail {
+            direction: finding.direction,
+            lock: &finding.lock,
+            lock_after: finding.lock_after.as_deref(),
+            summary: finding.rule.summary(),
+            fix,
+        };
+        Diagnostic {
+            detail: Some(detail),
+            ..self.diagnostic(finding.rule.name(), path, &finding.message, project::bytes(finding.range))
+        }
+    }
+}
+
+/// What was found in the files as they are.
+pub(crate) fn before<'a>(judged: &'a Judged) -> Vec<Diagnostic<'a>> {
+    if judged.report.findings.is_empty() {
+        return Vec::new();
+    }
+    let text = Text::new(judged.migration.module.source());
+    let findings = judged.report.findings.iter().zip(&judged.verdicts);
+    findings
+        .map(|(finding, verdict)| text.finding(&judged.migration.path, finding, verdict.clone()))
+        .collect()
+}
+
+/// What remains in the files once they are fixed.
+pub(crate) fn after<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>> {
+    let left = judged.left(rules);
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let text = Text::new(judged.source());
+    let diagnostic = |(finding, reason)| text.finding(&judged.migration.path, finding, Err(reason));
+    left.into_iter().map(diagnostic).collect()
+}
+
+/// What is wrong with the files of a group themselves, and with how they follow each other.
+pub(crate) fn of_group(group: &Group) -> Vec<Diagnostic<'_>> {
+    let invalid = group.invalid.iter().filter(|invalid| invalid.file.reported).map(|invalid| {
+        let text = Text::new(&invalid.source);
+        text.diagnostic("invalid-syntax".to_owned(), &invalid.shown, &invalid.message, invalid.range.clone())
+    });
+    // A revision on its own, from standard input, follows nothing that could be known.
+    let alone = group.project.version_locations.is_empty();
+    let problems =
+        group.history.map.problems.iter().filter(|problem| !alone && group.files[problem.migration].reported);
+    let history = problems.map(|problem| {
+        let migration = &group.history.migrations[problem.migration];
+        let text = Text::new(migration.module.source());
+        let range = project::bytes(migration.revision_range);
+        text.diagnostic("invalid-history".to_owned(), &migration.path, &problem.message, range)
+    });
+    invalid.chain(history).collect()
+}
+
+/// Sort for reading: by file, then from top to bottom.
+pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics
+        .sort_by(|a, b| (a.path, a.start, &a.rule, a.message).cmp(&(b.path, b.start, &b.rule, b.message)));
+}
+
+/// Print in the format that was asked for.
+pub(crate) fn render(format: Format, diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
+    match format {
+        Format::Full => full::render(diagnostics, terminal),
+        Format::Concise => concise::render(diagnostics, terminal),
+        Format::Grouped => grouped::render(diagnostics, terminal),
+        Format::Json => json::render(diagnostics),
+        Format::JsonLines => json_lines::render(diagnostics),
+        Format::Github => github::render(diagnostics),
+    }
+}
+
+/// `1 fix`, `2 fixes`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

@@ -1,0 +1,628 @@
+//! The program from outside: exit codes, streams, formats, and bad input of every kind.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BASE: &str = "from alembic import op\nimport sqlalchemy as sa\n\nrevision = 'aaa'\ndown_revision = None\n\n\n\
+def upgrade():\n    op.create_table('a', sa.Column('id', sa.Integer, primary_key=True))\n\n\n\
+def downgrade():\n    op.drop_table('a')\n";
+
+/// One finding, fixable, on line 8.
+const UNSAFE: &str = "from alembic import op\n\nrevision = 'bbb'\ndown_revision = 'aaa'\n\n\n\
+def upgrade():\n    op.create_index('ix_a_id', 'a', ['id'])\n\n\ndef downgrade():\n    pass\n";
+
+/// One finding, not fixable: the table is not known.
+const UNFIXABLE: &str = "from alembic import op\n\nrevision = 'ccc'\ndown_revision = 'bbb'\n\n\n\
+def upgrade():\n    op.create_foreign_key('fk', get_table(), 'a', ['id'], ['id'])\n\n\n\
+def downgrade():\n    pass\n";
+
+/// The same with `number` findings.
+fn with_indexes(number: usize) -> String {
+    let indexes: Vec<_> =
+        (0..number).map(|n| format!("    op.create_index('ix_{n}', 'a', ['id'])\n")).collect();
+    UNSAFE.replace("    op.create_index('ix_a_id', 'a', ['id'])\n", &indexes.concat())
+}
+
+/// What a run printed, and how it ended.
+struct Run {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    fn ends_with(self, status: i32) -> Self {
+        assert_eq!(self.status, Some(status), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).expect("JSON")
+    }
+}
+
+/// A project in a temporary directory.
+struct Project(TempDir);
+
+impl Project {
+    /// An Alembic project with these revisions.
+    fn new(revisions: &[(&str, &[u8])]) -> Self {
+        let project = Self(TempDir::with_prefix("safemig-cli-").expect("a temporary directory"));
+        project.write("alembic.ini", b"[alembic]\nscript_location = migrations\n");
+        project.write("migrations/env.py", b"target_metadata = None\n");
+        fs::create_dir_all(project.path("migrations/versions")).expect("a directory");
+        for (name, content) in revisions {
+            project.write(&format!("migrations/versions/{name}"), content);
+        }
+        project
+    }
+
+    /// Two revisions, of which the second has one finding.
+    fn usual() -> Self {
+        Self::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", UNSAFE.as_bytes())])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, content).expect("a file");
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8(fs::read(self.path(name)).expect("a file")).expect("UTF-8")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_safemig"));
+        command.args(arguments).current_dir(self.0.path());
+        for name in [
+            "ALEMBIC_CONFIG",
+            "NO_COLOR",
+            "FORCE_COLOR",
+            "CLICOLOR_FORCE",
+            "GITHUB_STEP_SUMMARY",
+            "VIRTUAL_ENV",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        run(&mut self.command(arguments), b"")
+    }
+
+    fn run_with(&self, arguments: &[&str], stdin: &[u8]) -> Run {
+        run(&mut self.command(arguments), stdin)
+    }
+
+    fn git(&self, arguments: &[&str], stdin: &str) -> Run {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=false"]);
+        run(command.args(arguments).current_dir(self.0.path()), stdin.as_bytes())
+    }
+}
+
+fn run(command: &mut Command, stdin: &[u8]) -> Run {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // A program that doesn't read its input closes the pipe.
+    let _ = child.stdin.take().expect("a pipe").write_all(stdin);
+    let output = child.wait_with_output().expect("the program ends");
+    Run {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+const BBB: &str = "migrations/versions/bbb.py";
+
+#[test]
+fn check_reports_on_stdout_and_sums_up_on_stderr() {
+    let project = Project::usual();
+    let run = project.run(&["check"]).ends_with(1);
+    assert_eq!(
+        run.stdout,
+        "only-concurrent-indexes [*] Creating index `ix_a_id` blocks writes to `a` until it is built\n\
+         \x20--> migrations/versions/bbb.py:8:5\n\
+         \x20 |\n\
+         7 | def upgrade():\n\
+         8 |     op.create_index('ix_a_id', 'a', ['id'])\n\
+         \x20 |     ^^^^^^^^^^^^^^^ SHARE on `a` while the index is built\n\
+         \x20 |\n\
+         help: Create and drop indexes `CONCURRENTLY`, outside of a transaction: \
+         SHARE UPDATE EXCLUSIVE while the index is built\n\n"
+    );
+    assert_eq!(run.stderr, "Found 1 finding in 1 of 2 revisions.\n[*] 1 fixable with `safemig fix`.\n");
+    assert_eq!(project.read(BBB), UNSAFE, "check writes nothing");
+}
+
+#[test]
+fn fix_writes_and_a_second_run_finds_nothing() {
+    let project = Project::usual();
+    let run = project.run(&["fix"]).ends_with(0);
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "Fixed 1 finding in 1 revision.\n"));
+    assert!(project.read(BBB).contains("autocommit_block"));
+    let run = project.run(&["fix"]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in 2 revisions.\n");
+    project.run(&["check"]).ends_with(0);
+}
+
+#[test]
+fn what_is_left_alone_is_reported_with_its_reason() {
+    let project = Project::new(&[
+        ("aaa.py", BASE.as_bytes()),
+        ("bbb.py", UNSAFE.as_bytes()),
+        ("ccc.py", UNFIXABLE.as_bytes()),
+    ]);
+    let run = project.run(&["fix", "--show-fixes"]).ends_with(1);
+    assert!(run.stdout.contains("ccc.py:8:5") && run.stdout.contains("note: not fixed: "), "{}", run.stdout);
+    assert!(
+        run.stderr.contains("- migrations/versions/bbb.py:\n    1 × only-concurrent-indexes\n"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("Fixed 1 finding in 1 revision (1 left).\nLeft alone:\n  1  "),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn exit_codes() {
+    let project = Project::usual();
+    project.run(&["check", "--exit-zero"]).ends_with(0);
+    project.run(&["check", "-e", BBB]).ends_with(0);
+    project.run(&["check", "missing.py"]).ends_with(2);
+    project.run(&["check", "--no-such-flag"]).ends_with(2);
+    project.run(&["check", "-c", "missing.ini"]).ends_with(2);
+    project.run(&["check", "--config", "no-such-key = 1"]).ends_with(2);
+    project.run(&["check", "--postgres-version", "9"]).ends_with(2);
+    project.run(&["fix", "--dry-run"]).ends_with(1);
+    project.run(&["fix", "--exit-non-zero-on-fix"]).ends_with(1);
+    project.run(&["fix", "--dry-run"]).ends_with(0);
+}
+
+#[test]
+fn quiet_and_silent() {
+    let project = Project::usual();
+    let run = project.run(&["check", "-q"]).ends_with(1);
+    assert!(!run.stdout.is_empty() && run.stderr.is_empty());
+    let run = project.run(&["check", "-s"]).ends_with(1);
+    assert!(run.stdout.is_empty() && run.stderr.is_empty());
+    let run = project.run(&["check", "-v"]).ends_with(1);
+    assert!(run.stderr.contains("PostgreSQL: 14"), "{}", run.stderr);
+}
+
+#[test]
+fn only_what_was_named_is_reported_but_the_history_is_known() {
+    let project = Project::usual();
+    project.run(&["check", "migrations/versions/aaa.py"]).ends_with(0);
+    // A table that an earlier file of the same history created is small by configuration.
+    let run = project.run(&["check", BBB, "--output-format", "concise"]).ends_with(1);
+    assert_eq!(run.stderr, "Found 1 finding in 1 of 1 revision.\n[*] 1 fixable with `safemig fix`.\n");
+    // No complaint about a missing parent, so the parent was read.
+    assert!(!run.stdout.contains("invalid-history"), "{}", run.stdout);
+    project.run(&["check", "migrations"]).ends_with(1);
+}
+
+#[test]
+fn a_patch_applies_from_the_root_of_the_repository() {
+    let named = |name: &str| UNSAFE.replace("'bbb'", &format!("'{name}'")).replace("ix_a_id", name);
+    let crlf = named("crlf").replace('\n', "\r\n");
+    let bom = format!("\u{feff}{}", named("bom"));
+    let no_newline = named("none").trim_end().to_owned();
+    let at_the_end = "from alembic import op\nrevision = 'end'\ndown_revision = 'aaa'\ndef downgrade(): pass\n\
+                      def upgrade():\n    op.create_index('ix_é', 'a', ['id'])";
+    let project = Project::new(&[
+        ("aaa.py", BASE.as_bytes()),
+        ("crlf.py", crlf.as_bytes()),
+        ("bom.py", bom.as_bytes()),
+        ("none.py", no_newline.as_bytes()),
+        ("end.py", at_the_end.as_bytes()),
+        ("with space é.py", named("space").as_bytes()),
+        ("quote\".py", named("quote").as_bytes()),
+        ("back\\slash\ttab.py", named("tab").as_bytes()),
+    ]);
+    project.git(&["init", "-q", "."], "").ends_with(0);
+    project.git(&["add", "-A"], "").ends_with(0);
+    project.git(&["commit", "-qm", "a"], "").ends_with(0);
+    let dry = project.run(&["fix", "--dry-run"]).ends_with(1);
+    assert!(dry.stderr.starts_with("Would fix 7 findings in 7 revisions.\n"), "{}", dry.stderr);
+    assert!(project.git(&["status", "--porcelain"], "").stdout.is_empty(), "a dry run writes nothing");
+    project.git(&["apply"], &dry.stdout).ends_with(0);
+    let applied = project.git(&["diff"], "").stdout;
+    project.git(&["checkout", "-q", "."], "").ends_with(0);
+    project.run(&["fix"]).ends_with(0);
+    assert_eq!(project.git(&["diff"], "").stdout, applied);
+    assert!(project.read("migrations/versions/bom.py").starts_with('\u{feff}'));
+    let crlf = project.read("migrations/versions/crlf.py");
+    assert_eq!(crlf.matches('\n').count(), crlf.matches("\r\n").count());
+}
+
+#[test]
+fn standard_input_is_a_filter() {
+    let project = Project::usual();
+    let run = project.run_with(&["check", "-", "--stdin-filename", BBB, "--output-format", "concise"], b"");
+    run.ends_with(0);
+    let name = ["--stdin-filename", BBB];
+    let run =
+        project.run_with(&["check", "-", name[0], name[1], "--output-format", "concise"], UNSAFE.as_bytes());
+    let run = run.ends_with(1);
+    assert!(
+        run.stdout.starts_with("migrations/versions/bbb.py:8:5: only-concurrent-indexes [*] "),
+        "{}",
+        run.stdout
+    );
+
+    let run = project.run_with(&["fix", "-", name[0], name[1]], UNSAFE.as_bytes()).ends_with(0);
+    assert!(run.stdout.starts_with("from alembic import op\n") && run.stdout.contains("autocommit_block"));
+    assert_eq!(project.read(BBB), UNSAFE, "the file is not touched");
+    let again = project.run_with(&["fix", "-"], run.stdout.as_bytes()).ends_with(0);
+    assert_eq!(again.stdout, run.stdout);
+
+    let run = project.run_with(&["fix", "-"], UNFIXABLE.as_bytes()).ends_with(1);
+    assert_eq!(run.stdout, UNFIXABLE);
+    assert!(run.stderr.contains("-:8:5"), "findings go to stderr: {}", run.stderr);
+    for other in ["print('no revision')\n", "down_revision = (\n"] {
+        assert_eq!(project.run_with(&["fix", "-q", "-"], other.as_bytes()).stdout, other);
+    }
+    let run = project.run_with(&["fix", "-", "--dry-run", name[0], name[1]], UNSAFE.as_bytes()).ends_with(1);
+    assert!(run.stdout.starts_with("--- a/migrations/versions/bbb.py\n+++ b/"), "{}", run.stdout);
+    project.run(&["check", "-", BBB]).ends_with(2);
+}
+
+#[test]
+fn json() {
+    let project = Project::usual();
+    let run = project.run(&["check", "--output-format", "json"]).ends_with(1);
+    let finding = &run.json()[0];
+    assert_eq!(finding["rule"], "only-concurrent-indexes");
+    assert_eq!(finding["filename"], BBB);
+    assert_eq!(finding["location"], serde_json::json!({"row": 8, "column": 5}));
+    assert_eq!(finding["end_location"], serde_json::json!({"row": 8, "column": 20}));
+    assert_eq!(finding["direction"], "upgrade");
+    assert_eq!(finding["lock"], "SHARE on `a` while the index is built");
+    assert_eq!(finding["fix"]["lock"], "SHARE UPDATE EXCLUSIVE while the index is built");
+    assert_eq!(finding["not_fixed"], Value::Null);
+    let lines = project.run(&["check", "--output-format", "json-lines"]).ends_with(1);
+    assert_eq!(serde_json::from_str::<Value>(&lines.stdout).expect("JSON"), *finding);
+
+    let run = project.run(&["check", "--output-format", "json", "--unfixable", "ALL"]).ends_with(1);
+    assert_eq!(run.json()[0]["fix"], Value::Null);
+    assert!(run.json()[0]["not_fixed"].as_str().is_some_and(|reason| !reason.is_empty()));
+    let run = project.run(&["check", "--output-format", "json", "migrations/versions/aaa.py"]).ends_with(0);
+    assert_eq!(run.stdout, "[]\n");
+    let run = project.run(&["check", "--output-format", "json", "--statistics"]).ends_with(1);
+    assert_eq!((&run.json()[0]["count"], &run.json()[0]["fixable"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn github_annotations_stop_at_ten() {
+    let project = Project::usual();
+    let run = project.run(&["check", "--output-format", "github"]).ends_with(1);
+    assert_eq!(
+        run.stdout,
+        "::error title=safemig (only-concurrent-indexes),file=migrations/versions/bbb.py,line=8,col=5,\
+         endLine=8,endColumn=20::migrations/versions/bbb.py:8:5: only-concurrent-indexes \
+         Creating index `ix_a_id` blocks writes to `a` until it is built\n"
+    );
+    let many = with_indexes(12);
+    project.write("migrations/versions/b,:b.py", many.as_bytes());
+    fs::remove_file(project.path(BBB)).expect("removed");
+    let mut command = project.command(&["check", "--output-format", "github"]);
+    let run = run_in_actions(&mut command, &project.path("summary.md")).ends_with(1);
+    assert_eq!(run.stdout.matches("::error ").count(), 10);
+    assert!(run.stdout.contains("file=migrations/versions/b%2C%3Ab.py,line=8"), "{}", run.stdout);
+    assert!(run.stdout.contains("::3 more findings in the summary and in the log\n"), "{}", run.stdout);
+    let summary = project.read("summary.md");
+    assert!(summary.starts_with("earlier\n### safemig: 12 findings\n"), "{summary}");
+    assert_eq!(summary.matches("\n| migrations").count(), 12);
+}
+
+fn run_in_actions(command: &mut Command, summary: &Path) -> Run {
+    fs::write(summary, "earlier\n").expect("a file");
+    run(command.env("GITHUB_STEP_SUMMARY", summary), b"")
+}
+
+#[test]
+fn other_formats_and_files() {
+    let project = Project::usual();
+    let run = project.run(&["check", "--output-format", "grouped"]).ends_with(1);
+    assert!(run.stdout.starts_with("migrations/versions/bbb.py:\n  8:5  only-concurrent-indexes [*] "));
+    let run = project.run(&["check", "--statistics"]).ends_with(1);
+    assert_eq!(
+        run.stdout,
+        "1  only-concurrent-indexes  [*]  Create and drop indexes `CONCURRENTLY`, outside of a transaction\n"
+    );
+    let run =
+        project.run(&["check", "--output-format", "concise", "-o", "out.txt", "--color=always"]).ends_with(1);
+    assert!(run.stdout.is_empty());
+    assert!(
+        project.read("out.txt").starts_with("migrations/versions/bbb.py:8:5: only"),
+        "a file is not coloured"
+    );
+    project.run(&["check", "--output-format", "sarif"]).ends_with(2);
+    let run = project.run(&["check", "--show-files"]).ends_with(0);
+    assert_eq!(run.stdout, "migrations/versions/aaa.py\nmigrations/versions/bbb.py\n");
+    let run = project.run(&["check", "--show-settings", "--postgres-version", "16"]).ends_with(0);
+    assert!(run.stdout.contains("PostgreSQL: 16\n") && run.stdout.contains("heads: bbb\n"), "{}", run.stdout);
+}
+
+#[test]
+fn rules_are_selected_by_name() {
+    let project = Project::usual();
+    project.run(&["check", "--ignore", "only-concurrent-indexes"]).ends_with(0);
+    project.run(&["check", "--select", "split-foreign-key,unique-constraint"]).ends_with(0);
+    project.run(&["check", "--select", "only-concurrent-indexes"]).ends_with(1);
+    let run = project.run(&["check", "--select", "only-concurent-indexes"]).ends_with(2);
+    assert!(run.stderr.contains("did you mean `only-concurrent-indexes`?"), "{}", run.stderr);
+    let run = project.run(&["fix", "--unfixable", "only-concurrent-indexes"]).ends_with(1);
+    assert!(run.stderr.contains("1  `only-concurrent-indexes` is not to be fixed"), "{}", run.stderr);
+    assert_eq!(project.read(BBB), UNSAFE);
+
+    project.write("safemig.toml", b"ignore = [\"only-concurrent-indexes\"]\n");
+    project.run(&["check"]).ends_with(0);
+    project.run(&["check", "--isolated"]).ends_with(1);
+    project.run(&["check", "--config", "ignore = []"]).ends_with(1);
+    project.run(&["check", "--extend-select", "ALL"]).ends_with(1);
+    project.write("safemig.toml", b"select = [\"no-such-rule\"]\n");
+    let run = project.run(&["check"]).ends_with(2);
+    assert!(run.stderr.contains("select: unknown rule `no-such-rule`"), "{}", run.stderr);
+}
+
+#[test]
+fn files_are_left_out_by_the_configuration() {
+    let project = Project::usual();
+    project.write("safemig.toml", b"[per-file-ignores]\n\"migrations/versions/b*\" = [\"ALL\"]\n");
+    project.run(&["check"]).ends_with(0);
+    project.write("safemig.toml", b"baseline = \"bbb\"\n");
+    let run = project.run(&["check"]).ends_with(0);
+    assert_eq!(
+        run.stderr,
+        "Nothing unsafe found in 2 revisions (2 at or before baseline bbb not checked).\n"
+    );
+    project.write("safemig.toml", b"baseline = \"nope\"\n");
+    project.run(&["check"]).ends_with(2);
+    project.write("safemig.toml", b"small-tables = [\"a\"]\n");
+    project.run(&["check"]).ends_with(0);
+    project.write("safemig.toml", b"exclude = [\"b*.py\"]\n");
+    let run = project.run(&["check"]).ends_with(0);
+    assert!(run.stderr.contains("1 excluded"), "{}", run.stderr);
+    project.run(&["check", BBB]).ends_with(1);
+    project.run(&["check", BBB, "--force-exclude"]).ends_with(0);
+    project.run(&["check", "--exclude", "other"]).ends_with(1);
+    project.run(&["check", "--exclude", "migrations/versions/b*"]).ends_with(0);
+    project.run(&["check", "--exclude", "other", "--extend-exclude", "bbb.py"]).ends_with(0);
+}
+
+#[test]
+fn suppressions_are_counted_and_unknown_ones_named() {
+    let project = Project::usual();
+    let suppressed = UNSAFE.replace("['id'])", "['id'])  # safemig: ignore[only-concurrent-indexes] small");
+    project.write(BBB, suppressed.as_bytes());
+    let run = project.run(&["check"]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in 2 revisions (1 suppressed).\n");
+    project.write(BBB, suppressed.replace("indexes", "indices").as_bytes());
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(
+        run.stderr.starts_with(
+            "warning: migrations/versions/bbb.py:8: the suppressed rule `only-concurrent-indices` is unknown\n\
+             hint: did you mean `only-concurrent-indexes`?\n"
+        ),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_bad_file_is_a_finding_and_the_rest_goes_on() {
+    let project = Project::usual();
+    let deep = format!("down_revision = {}", "(".repeat(100_000));
+    let bad: [(&str, &[u8], &str); 6] = [
+        ("broken.py", b"revision = 'x'\ndown_revision = (\n", "broken.py:"),
+        ("python2.py", b"down_revision = None\nprint 'hello'\n", "python2.py:2:"),
+        (
+            "latin.py",
+            b"# -*- coding: latin-1 -*-\nx = '\xe9'\ndown_revision = None\n",
+            "latin.py:2:6: invalid-syntax: Declared as latin-1; only UTF-8 is read",
+        ),
+        (
+            "bytes.py",
+            b"x = '\xe9'\ndown_revision = None\n",
+            "bytes.py:1:6: invalid-syntax: Not UTF-8: byte 0xE9",
+        ),
+        ("binary.py", b"down_revision\x00\x01\x02", "binary.py:1:14: invalid-syntax: A NUL byte"),
+        ("deep.py", deep.as_bytes(), "deep.py:1:"),
+    ];
+    for (name, content, _) in &bad {
+        project.write(&format!("migrations/versions/{name}"), content);
+    }
+    project.write("migrations/versions/empty.py", b"");
+    project.write("migrations/versions/other.py", b"x = 1\n");
+    for format in ["full", "concise", "grouped", "json", "json-lines", "github"] {
+        let run = project.run(&["check", "--output-format", format]).ends_with(1);
+        assert!(run.stdout.contains("ix_a_id"), "{format}: {}", run.stdout);
+        assert!(
+            run.stderr.starts_with("Found 7 findings in 7 of 8 revisions.\n"),
+            "{format}: {}",
+            run.stderr
+        );
+    }
+    let run = project.run(&["check", "--output-format", "concise"]);
+    for (_, _, message) in &bad {
+        assert!(run.stdout.contains(message), "{message}\n{}", run.stdout);
+    }
+    let run = project.run(&["fix"]).ends_with(1);
+    assert!(run.stderr.contains("Fixed 1 finding in 1 revision (6 left)."), "{}", run.stderr);
+    assert!(run.stderr.contains("6  could not be parsed"), "{}", run.stderr);
+    let run = project.run(&["check", BBB]).ends_with(0);
+    assert!(
+        run.stderr.contains("6 other files could not be parsed, such as migrations/versions/b"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn an_encoding_that_extends_ascii_may_be_declared_for_ascii() {
+    let project = Project::usual();
+    project.write(BBB, format!("# coding: latin-1\n{UNSAFE}").as_bytes());
+    project.run(&["fix"]).ends_with(0);
+    assert!(project.read(BBB).starts_with("# coding: latin-1\n"));
+}
+
+#[test]
+fn a_broken_history_is_a_finding() {
+    let project = Project::usual();
+    project.write("migrations/versions/twin.py", UNSAFE.replace("create_index", "x").as_bytes());
+    project.write("migrations/versions/orphan.py", b"revision = 'o'\ndown_revision = 'gone'\n");
+    let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+    assert!(run.stdout.contains("orphan.py:1:1: invalid-history: Revision `gone`"), "{}", run.stdout);
+    assert!(run.stdout.contains("twin.py:3:1: invalid-history: Revision id `bbb`"), "{}", run.stdout);
+}
+
+#[test]
+fn nothing_to_read_is_no_failure() {
+    let project = Project::new(&[]);
+    let run = project.run(&["check"]).ends_with(0);
+    assert_eq!(run.stderr, "warning: No revision files found under migrations/versions\n");
+    fs::create_dir(project.path("empty")).expect("a directory");
+    let run = project.run(&["check", "empty"]).ends_with(0);
+    assert_eq!(run.stderr, "warning: No revision files found under empty\n");
+    project.run(&["check", "migrations/env.py"]).ends_with(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_or_written_is_said_and_the_rest_goes_on() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let project = Project::usual();
+    let other = UNSAFE.replace("'bbb'", "'ddd'").replace("'aaa'", "'bbb'").replace("ix_a_id", "ix_b");
+    project.write("migrations/versions/ddd.py", other.as_bytes());
+    let set_mode = |name: &str, mode: u32| {
+        fs::set_permissions(project.path(name), fs::Permissions::from_mode(mode)).expect("permissions");
+    };
+    set_mode(BBB, 0o444);
+    let run = project.run(&["fix"]).ends_with(2);
+    assert!(run.stderr.contains("bbb.py is read-only"), "{}", run.stderr);
+    assert!(run.stdout.contains("not fixed: the file could not be written"), "{}", run.stdout);
+    assert_eq!(project.read(BBB), UNSAFE);
+    assert!(project.read("migrations/versions/ddd.py").contains("autocommit_block"));
+
+    symlink("nowhere.py", project.path("migrations/versions/dangling.py")).expect("a link");
+    let run = project.run(&["check"]).ends_with(2);
+    assert!(
+        run.stderr.contains("error: migrations/versions/dangling.py: this link leads nowhere"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stdout.contains("ix_a_id"), "{}", run.stdout);
+    fs::remove_file(project.path("migrations/versions/dangling.py")).expect("removed");
+
+    symlink("..", project.path("migrations/versions/loop")).expect("a link");
+    project.run(&["check"]).ends_with(1);
+    let run = project.run(&["check", "migrations"]).ends_with(2);
+    assert!(run.stderr.contains("leads back to"), "{}", run.stderr);
+    fs::remove_file(project.path("migrations/versions/loop")).expect("removed");
+
+    project.write("locked/x.py", b"");
+    set_mode("locked", 0o000);
+    let readable = fs::read_dir(project.path("locked")).is_ok();
+    if !readable {
+        // Not for root, who may read everything.
+        project.run(&["check", "migrations", "locked"]).ends_with(2);
+    }
+    set_mode("locked", 0o755);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_success() {
+    let many = with_indexes(2000);
+    let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", many.as_bytes())]);
+    for arguments in [&["check", "--unfixable", "ALL"][..], &["rule", "--all"]] {
+        let mut child =
+            project.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn colour() {
+    let project = Project::usual();
+    let colored = |arguments: &[&str], variables: &[(&str, &str)]| {
+        run(project.command(arguments).envs(variables.iter().copied()), b"").stdout.contains('\u{1b}')
+    };
+    assert!(!colored(&["check"], &[]));
+    assert!(colored(&["check", "--color", "always"], &[("NO_COLOR", "1")]));
+    assert!(colored(&["check"], &[("FORCE_COLOR", "1")]));
+    assert!(colored(&["check"], &[("CLICOLOR_FORCE", "1")]));
+    assert!(!colored(&["check"], &[("FORCE_COLOR", "1"), ("NO_COLOR", "1")]));
+    assert!(!colored(&["check", "--color", "never"], &[("FORCE_COLOR", "1")]));
+    assert!(colored(&["fix", "--diff", "--color", "always"], &[]));
+    assert!(!colored(&["check", "--output-format", "json", "--color", "always"], &[]));
+    assert!(colored(&["rule", "--color", "always"], &[]));
+}
+
+#[test]
+fn rules_explain_themselves() {
+    let project = Project::new(&[]);
+    let run = project.run(&["rule"]).ends_with(0);
+    assert!(
+        run.stdout.lines().any(|line| line.starts_with("split-foreign-key") && line.contains("NOT VALID"))
+    );
+    let run = project.run(&["rule", "split-foreign-key"]).ends_with(0);
+    assert!(run.stdout.starts_with("# split-foreign-key\n\nAdd a foreign key"), "{}", run.stdout);
+    let all = project.run(&["rule", "--all"]).ends_with(0);
+    assert!(all.stdout.contains(&run.stdout));
+    let json = project.run(&["rule", "--output-format", "json"]).ends_with(0).json();
+    assert!(
+        json.as_array()
+            .is_some_and(|rules| rules.len() >= 4 && rules.iter().all(|rule| rule["name"].is_string()))
+    );
+    let run = project.run(&["rule", "split-foreign"]).ends_with(2);
+    assert!(run.stderr.contains("did you mean `split-foreign-key`?"), "{}", run.stderr);
+}
+
+#[test]
+fn version_and_help() {
+    let project = Project::new(&[]);
+    let version = format!("safemig {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(project.run(&["version"]).ends_with(0).stdout, version);
+    assert_eq!(project.run(&["--version"]).ends_with(0).stdout, version);
+    let run = project.run(&["help", "fix"]).ends_with(0);
+    assert!(run.stdout.contains("--dry-run"), "{}", run.stdout);
+    assert_eq!(run.stdout, project.run(&["fix", "--help"]).ends_with(0).stdout);
+    project.run(&[]).ends_with(2);
+}
+
+#[test]
+fn an_explicit_configuration_is_used_and_may_come_from_the_environment() {
+    let project = Project::usual();
+    fs::rename(project.path("alembic.ini"), project.path("db.ini")).expect("renamed");
+    project.run(&["check", "-c", "db.ini"]).ends_with(1);
+    run(project.command(&["check"]).env("ALEMBIC_CONFIG", "db.ini"), b"").ends_with(1);
+    project.run(&["check", "-c", "db.ini", "-n", "missing"]).ends_with(2);
+}
