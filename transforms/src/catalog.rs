@@ -134,18 +134,56 @@ impl Catalog {
         self.anything_possible || self.mentioned.contains_key(name)
     }
 
-    /// Whether the schema already has a relation or constraint of that name, so that PostgreSQL
-    /// would number an automatic one.
+    /// Whether the schema has a relation or constraint of that name already.
+    fn taken(&self, schema: Option<&str>, name: &str, relation: bool) -> Presence {
+        let constraints = self
+            .tables
+            .iter()
+            .filter(|(table, _)| table.schema.as_deref() == schema)
+            .flat_map(|(_, known)| &known.constraints)
+            .filter(|constraint| constraint.name == name)
+            .map(|constraint| constraint.certain);
+        let indexes = self.index(schema, name).filter(|_| relation).map(|index| index.certain);
+        let tables = self.table(&TableName::new(schema, name)).filter(|_| relation).map(|_| true);
+        let mut found: Vec<bool> = constraints.chain(indexes).chain(tables).collect();
+        found.sort_unstable();
+        match found.last() {
+            Some(true) => Presence::Yes,
+            Some(false) => Presence::Maybe,
+            None => Presence::No,
+        }
+    }
+
+    /// The name that PostgreSQL gives to an unnamed constraint; `None` when it depends on something
+    /// that is not known.
     #[must_use]
-    pub fn name_is_taken(&self, schema: Option<&str>, name: &str, relation: bool) -> bool {
-        let constraint = self.tables.iter().any(|(table, known)| {
-            table.schema.as_deref() == schema
-                && known.constraints.iter().any(|constraint| constraint.name == name)
+    pub fn automatic_name(
+        &self,
+        table: &TableName,
+        kind: ConstraintKind,
+        columns: &[String],
+    ) -> Option<String> {
+        let (label, relation) = match kind {
+            ConstraintKind::PrimaryKey => return Some(format!("{}_pkey", table.name)),
+            ConstraintKind::Unique => ("key", true),
+            ConstraintKind::ForeignKey => ("fkey", false),
+            ConstraintKind::Check => ("check", false),
+            ConstraintKind::Exclude => ("excl", true),
+        };
+        // A check is named after its column only when it has one.
+        let columns = if kind == ConstraintKind::Check && columns.len() != 1 { &[] } else { columns };
+        let doubtful = std::cell::Cell::new(false);
+        let name = naming::constraint_name(&table.name, columns, label, |name| {
+            match self.taken(table.schema.as_deref(), name, relation) {
+                Presence::Yes => true,
+                Presence::No => false,
+                Presence::Maybe => {
+                    doubtful.set(true);
+                    false
+                }
+            }
         });
-        constraint
-            || relation
-                && (self.indexes.contains_key(&key(schema, name))
-                    || self.tables.contains_key(&TableName::new(schema, name)))
+        (!doubtful.get()).then_some(name)
     }
 
     /// The columns that the condition of a check uses; an unnamed check is named after the one.
@@ -160,23 +198,6 @@ impl Catalog {
             condition.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect();
         let columns = self.table(table)?.columns.iter().filter(|column| words.contains(&column.name));
         Some(columns.map(|column| column.name.clone()).collect())
-    }
-
-    /// The name that PostgreSQL gives to an unnamed constraint.
-    #[must_use]
-    pub fn automatic_name(&self, table: &TableName, kind: ConstraintKind, columns: &[String]) -> String {
-        let (label, relation) = match kind {
-            ConstraintKind::PrimaryKey => return format!("{}_pkey", table.name),
-            ConstraintKind::Unique => ("key", true),
-            ConstraintKind::ForeignKey => ("fkey", false),
-            ConstraintKind::Check => ("check", false),
-            ConstraintKind::Exclude => ("excl", true),
-        };
-        // A check is named after its column only when it has one.
-        let columns = if kind == ConstraintKind::Check && columns.len() != 1 { &[] } else { columns };
-        naming::constraint_name(&table.name, columns, label, |name| {
-            self.name_is_taken(table.schema.as_deref(), name, relation)
-        })
     }
 
     /// Whether two catalogs have the same tables, columns, constraints and indexes.
@@ -286,9 +307,10 @@ impl Catalog {
                 };
                 self.add_constraint(&table, &constraint, certain);
             }
-            OperationKind::DropConstraint { table, name, .. } => match (table.known(), name.value.symbol()) {
-                (Some(table), Some(name)) => self.drop_constraint(&table, name, certain),
-                _ => self.anything_possible = true,
+            OperationKind::DropConstraint { table, name, .. } => match (table.known(), &name.value) {
+                (Some(table), Value::Str(name)) => self.drop_constraint(&table, name, certain),
+                (Some(table), _) => self.doubt_constraints(&table),
+                (None, _) => self.anything_possible = true,
             },
             OperationKind::UseIndex { table, name, index, kind } => {
                 let columns = self.index(table.schema.as_deref(), index).map_or_else(Vec::new, |index| {
@@ -551,12 +573,12 @@ impl Catalog {
         let name = match &constraint.name {
             Value::Str(name) | Value::Partial(name) => name.clone(),
             Value::None if !self.names_by_convention => {
-                self.automatic_name(table, constraint.kind, &constraint.columns)
+                match self.automatic_name(table, constraint.kind, &constraint.columns) {
+                    Some(name) => name,
+                    None => return self.change(table, |table| table.complete = false),
+                }
             }
-            _ => {
-                self.change(table, |table| table.complete = false);
-                return;
-            }
+            _ => return self.change(table, |table| table.complete = false),
         };
         if matches!(
             constraint.kind,
@@ -575,6 +597,16 @@ impl Catalog {
         self.change(table, |table| {
             table.constraints.retain(|known| known.name != named.name);
             table.constraints.push(named);
+        });
+    }
+
+    /// Any one of them may be gone.
+    fn doubt_constraints(&mut self, table: &TableName) {
+        self.change(table, |table| {
+            table.complete = false;
+            for constraint in &mut table.constraints {
+                constraint.certain = false;
+            }
         });
     }
 

@@ -62,6 +62,8 @@ impl Helper {
             Self::DropInvalidIndex => {
                 r#"def _drop_invalid_index(index_name, schema=None):
     """Drop the INVALID index that an interrupted concurrent build leaves behind."""
+    if op.get_context().dialect.name != "postgresql":
+        return
     quote = op.get_context().dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
     invalid = quote(f"{index_name[:55]}_invalid")
@@ -124,10 +126,8 @@ impl Helper {
     }
 
     /// The function for a file that indents by `unit` and calls the operations `op`.
-    ///
-    /// With `guarded`, it does nothing on other databases.
     #[must_use]
-    pub(crate) fn source(self, op: &str, unit: &str, newline: &str, guarded: bool) -> String {
+    pub(crate) fn source(self, op: &str, unit: &str, newline: &str) -> String {
         let mut text = String::new();
         for line in self.template().lines() {
             let blank = line.len() - line.trim_start().len();
@@ -135,11 +135,6 @@ impl Helper {
             text.push_str(&unit.repeat(blank / 4));
             text.push_str(&line.trim_start().replace("op.", &format!("{op}.")));
             text.push_str(newline);
-            if guarded && line.trim_start().starts_with("\"\"\"") && line.trim().len() > 3 {
-                text.push_str(&format!(
-                    "{unit}if {op}.get_context().dialect.name != \"postgresql\":{newline}{unit}{unit}return{newline}"
-                ));
-            }
         }
         text
     }
@@ -153,8 +148,8 @@ mod tests {
     #[test]
     fn every_helper_is_valid_python_and_recognised() {
         for helper in ALL {
-            for guarded in [false, true] {
-                let source = helper.source("o", "\t", "\r\n", guarded);
+            {
+                let source = helper.source("o", "\t", "\r\n");
                 let module = Module::parse(source).expect("a helper parses");
                 let [Stmt::FunctionDef(function)] = module.body() else { panic!("one function") };
                 assert_eq!(function.name.as_str(), helper.name());

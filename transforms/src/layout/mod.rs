@@ -52,7 +52,7 @@ pub struct Outcome {
 /// The helper functions that a rewritten file may get, by name, as a file that indents by four
 /// spaces gets them.
 pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
-    helpers::ALL.into_iter().map(|helper| (helper.name(), helper.source("op", "    ", "\n", false)))
+    helpers::ALL.into_iter().map(|helper| (helper.name(), helper.source("op", "    ", "\n")))
 }
 
 /// Rewrite one file.
@@ -86,7 +86,6 @@ pub fn rewrite(
         inline: Vec::new(),
         unfold: Vec::new(),
         helpers: BTreeSet::new(),
-        guarded_helpers: false,
         import: ModuleOp::find(module),
         placed: BTreeSet::new(),
     };
@@ -116,7 +115,6 @@ struct Layout<'a> {
     /// Line breaks between statements that share a line; the rest waits for the next pass.
     unfold: Vec<Edit>,
     helpers: BTreeSet<Helper>,
-    guarded_helpers: bool,
     import: ModuleOp,
     placed: BTreeSet<usize>,
 }
@@ -782,8 +780,6 @@ impl<'a> Layout<'a> {
                 out.push_str(&format!("{inner}{line}{newline}"));
             }
             self.helpers.extend(prepared.lines.helpers.iter().copied());
-            // A plain block on a history that also runs on SQLite: its helpers must do nothing there.
-            self.guarded_helpers |= !branch && self.portability > Portability::PostgresOnly;
             self.placed.insert(piece.plan);
         }
         if branch {
@@ -897,7 +893,7 @@ impl<'a> Layout<'a> {
         let unit = self.printer.stylist.indentation().as_str();
         let mut text = String::new();
         for helper in missing {
-            let source = helper.source(self.import.name(), unit, newline, self.guarded_helpers);
+            let source = helper.source(self.import.name(), unit, newline);
             text.push_str(&newline.repeat(3));
             text.push_str(source.trim_end());
         }

@@ -130,7 +130,9 @@ impl Context<'_> {
                 ));
             }
         }
-        let chosen = self.catalog.automatic_name(table, kind, columns);
+        let chosen = self.catalog.automatic_name(table, kind, columns).ok_or_else(|| {
+            format!("it has no name, and the constraints that `{table}` already has are not all known")
+        })?;
         plain(&chosen)?;
         Ok(Name::Chosen(chosen))
     }

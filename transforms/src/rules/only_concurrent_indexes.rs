@@ -54,6 +54,8 @@
 //!
 //! def _drop_invalid_index(index_name, schema=None):
 //!     """Drop the INVALID index that an interrupted concurrent build leaves behind."""
+//!     if op.get_context().dialect.name != "postgresql":
+//!         return
 //!     quote = op.get_context().dialect.identifier_preparer.quote
 //!     prefix = f"{quote(schema)}." if schema else ""
 //!     invalid = quote(f"{index_name[:55]}_invalid")

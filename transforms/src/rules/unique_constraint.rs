@@ -54,8 +54,14 @@ use crate::settings::Rerun;
 
 /// Keywords that mean the same on `create_index`.
 const INDEX_KEYWORDS: &[&str] = &[
-    "schema", "constraint_name", "name", "table_name", "source", "columns", "local_cols", "deferrable", "initially",
-    "postgresql_include", "postgresql_nulls_not_distinct",
+    "schema",
+    "constraint_name",
+    "table_name",
+    "columns",
+    "deferrable",
+    "initially",
+    "postgresql_include",
+    "postgresql_nulls_not_distinct",
 ];
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
@@ -94,12 +100,7 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     refuse_existing(operation, &name, &table, context)?;
     let change = Change {
         method: Some("create_index"),
-        rename: vec![
-            ("constraint_name", "index_name"),
-            ("name", "index_name"),
-            ("source", "table_name"),
-            ("local_cols", "columns"),
-        ],
+        rename: vec![("constraint_name", "index_name")],
         set: vec![("unique", "True")],
         remove: vec!["deferrable", "initially"],
         name: chosen(&name),
