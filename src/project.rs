@@ -249,16 +249,36 @@ fn whole_project(
             Content::Other => {}
         }
     }
-    let options = &wanted.config.options;
-    let versions = versions::find(&Places {
-        root: &project.root,
-        virtual_env: wanted.virtual_env,
-        alembic_version: options.alembic_version.as_deref(),
-        sqlalchemy_version: options.sqlalchemy_version.as_deref(),
-    });
+    let versions = versions_of(&project.root, wanted);
     let settings = settings(wanted, &versions, &naming);
     let history = History::new(migrations, &settings);
     Group { project, history, files, invalid, unclear, settings, versions, naming }
+}
+
+/// How far above a project its lock file may stand (a workspace, a monorepo).
+const MOST_PARENTS: usize = 6;
+
+/// The versions that the nearest directory at or above the project tells, up to the repository's
+/// root; else those of the active environment.
+fn versions_of(root: &Path, wanted: &Wanted<'_>) -> Versions {
+    let options = &wanted.config.options;
+    let places = |root, virtual_env| Places {
+        root,
+        virtual_env,
+        alembic_version: options.alembic_version.as_deref(),
+        sqlalchemy_version: options.sqlalchemy_version.as_deref(),
+    };
+    let mut above = root.ancestors().take(MOST_PARENTS);
+    let mut outside = false;
+    let found = above.by_ref().take_while(|directory| {
+        let inside = !outside;
+        outside = directory.join(".git").exists();
+        inside
+    });
+    found
+        .map(|directory| versions::find(&places(directory, None)))
+        .find(|versions| versions.alembic.is_some())
+        .unwrap_or_else(|| versions::find(&places(root, wanted.virtual_env)))
 }
 
 /// What the core is told: flags go before the configuration, that before what was found, that before

@@ -379,7 +379,7 @@ impl Report {
                     finding.fix.is_ok() && allowed(finding) && !refused.contains_key(&finding.key())
                 })
                 .collect();
-            let plans: Vec<Planned> = chosen
+            let mut plans: Vec<Planned> = chosen
                 .iter()
                 .filter_map(|finding| {
                     Some(Planned { operation: &finding.operation, recipe: finding.fix.as_ref().ok()? })
@@ -388,10 +388,14 @@ impl Report {
             if plans.is_empty() {
                 break;
             }
-            let (rerunnable, more) = rerunnable(migration, report, &plans, portability, settings);
-            let outcome = layout::rewrite(&migration.module, &plans, &rerunnable, portability);
+            let early = early(migration, report, &plans, portability, settings);
+            let recipe = rerun::drop_constraint();
+            plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
+            let outcome = layout::rewrite(&migration.module, &plans, &early.keywords, portability);
             for (plan, reason) in outcome.refused {
-                refused.insert(chosen[plan].key(), reason);
+                if let Some(finding) = chosen.get(plan) {
+                    refused.insert(finding.key(), reason);
+                }
             }
             let next = outcome
                 .source
@@ -407,7 +411,7 @@ impl Report {
                 }
                 continue;
             };
-            notes.extend(more);
+            notes.extend(early.notes);
             let report = check_one(&next, &self.before, settings, selected);
             owned = Some((next, report));
         }
@@ -477,19 +481,37 @@ impl Finding {
     }
 }
 
+/// What is committed early by the blocks that the plans open.
+#[derive(Debug, Default)]
+struct Early {
+    /// Keywords that let a call run again.
+    keywords: Vec<Rerunnable>,
+    /// Operations that can run again only outside of their batch block, which another leaves anyway.
+    leave: Vec<Operation>,
+    /// What may not run again.
+    notes: Vec<String>,
+}
+
+/// Whether a planned operation leaves the batch block of an operation.
+fn leaves_batch(operation: &Operation, plans: &[Planned]) -> bool {
+    let Receiver::Batch(batch) = &operation.origin.receiver else { return false };
+    plans
+        .iter()
+        .any(|plan| matches!(&plan.operation.origin.receiver, Receiver::Batch(other) if other.id == batch.id))
+}
+
 /// What is committed early by the blocks that the plans open, and so may run again: how it is made
 /// to, and what can't be.
-fn rerunnable(
+fn early(
     migration: &Migration,
     report: &Report,
     plans: &[Planned],
     portability: Portability,
     settings: &Settings,
-) -> (Vec<Rerunnable>, Vec<String>) {
-    let mut again: Vec<Rerunnable> = Vec::new();
-    let mut notes = Vec::new();
+) -> Early {
+    let mut early = Early::default();
     if settings.rerun == Rerun::Plain {
-        return (again, notes);
+        return early;
     }
     let planned: BTreeSet<TextSize> = plans.iter().map(|plan| plan.operation.origin.call.start()).collect();
     for direction in [Direction::Upgrade, Direction::Downgrade] {
@@ -507,24 +529,35 @@ fn rerunnable(
             if !report.as_expected.contains(&operation.origin.call.start()) {
                 continue;
             }
-            match rerun::how(operation, portability, &settings.target) {
+            match rerun::how(operation, &settings.target) {
                 rerun::How::AsItIs => {}
                 rerun::How::With(keyword) => {
-                    let keyword = Rerunnable { call: operation.origin.call, keyword };
-                    if !again.contains(&keyword) {
-                        again.push(keyword);
+                    let keyword = Rerunnable {
+                        call: operation.origin.call,
+                        keyword,
+                        receiver: operation.origin.receiver.clone(),
+                        only_on_postgresql: portability > Portability::PostgresOnly
+                            && !operation.dialects.only_postgresql(),
+                    };
+                    if !early.keywords.contains(&keyword) {
+                        early.keywords.push(keyword);
                     }
                 }
-                rerun::How::Impossible => {
+                rerun::How::OutsideOfBatch if leaves_batch(operation, plans) => {
+                    if !early.leave.contains(operation) {
+                        early.leave.push(operation.clone());
+                    }
+                }
+                rerun::How::OutsideOfBatch | rerun::How::Impossible => {
                     let line = migration.module.position(operation.origin.statement.start()).line;
                     let note =
                         format!("line {line} is committed before the block, and may not run a second time");
-                    if !notes.contains(&note) {
-                        notes.push(note);
+                    if !early.notes.contains(&note) {
+                        early.notes.push(note);
                     }
                 }
             }
         }
     }
-    (again, notes)
+    early
 }

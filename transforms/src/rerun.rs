@@ -5,7 +5,8 @@
 
 use crate::catalog::{Catalog, Presence};
 use crate::operations::{Operation, OperationKind, Receiver, TableArg};
-use crate::settings::{Portability, Target};
+use crate::recipe::{Action, Change, Cost, Lock, Recipe, Step};
+use crate::settings::Target;
 
 /// Whether a statement can run a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,21 +14,23 @@ pub enum How {
     AsItIs,
     /// With this keyword set to `True`.
     With(&'static str),
+    /// `batch_op.drop_constraint` knows no `if_exists`, `op.drop_constraint` does.
+    OutsideOfBatch,
     Impossible,
 }
 
 /// How a statement is made to run a second time.
 #[must_use]
-pub fn how(operation: &Operation, portability: Portability, target: &Target) -> How {
+pub fn how(operation: &Operation, target: &Target) -> How {
     let in_batch = matches!(operation.origin.receiver, Receiver::Batch(_));
     let index_keywords = target.alembic.is_some() && target.index_if_exists();
     let (keyword, known) = match &operation.kind {
         OperationKind::AddColumn { if_not_exists: false, .. } => ("if_not_exists", target.column_if_exists()),
-        OperationKind::DropColumn { if_exists: false, .. } => ("if_exists", target.column_if_exists()),
-        // `batch_op.drop_constraint` does not take it.
-        OperationKind::DropConstraint { if_exists: false, .. } => {
-            ("if_exists", target.column_if_exists() && !in_batch)
+        OperationKind::DropConstraint { if_exists: false, .. } if in_batch && target.column_if_exists() => {
+            return How::OutsideOfBatch;
         }
+        OperationKind::DropColumn { if_exists: false, .. }
+        | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", target.column_if_exists()),
         OperationKind::CreateTable { if_not_exists: false, .. } => {
             ("if_not_exists", target.table_if_exists())
         }
@@ -47,12 +50,22 @@ pub fn how(operation: &Operation, portability: Portability, target: &Target) -> 
         }
         _ => return How::AsItIs,
     };
-    // The keywords become SQL on every database, and only PostgreSQL understands them all.
-    let possible = known
-        && portability == Portability::PostgresOnly
-        && operation.origin.receiver != Receiver::Other
-        && operation.origin.fixed_in_place.is_none();
+    let possible =
+        known && operation.origin.receiver != Receiver::Other && operation.origin.fixed_in_place.is_none();
     if possible { How::With(keyword) } else { How::Impossible }
+}
+
+/// `op.drop_constraint(…, if_exists=True)`, in place of `batch_op.drop_constraint`.
+#[must_use]
+pub fn drop_constraint() -> Recipe {
+    let change = Change { set: vec![("if_exists", "True")], ..Change::default() };
+    let step = Step {
+        action: Action::Original(change),
+        lock: Lock::AccessExclusive,
+        cost: Cost::Instant,
+        for_rerun: true,
+    };
+    Recipe { steps: vec![step] }
 }
 
 /// Whether a statement succeeds on a first run, as far as is known: what it creates is not there

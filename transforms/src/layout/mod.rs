@@ -34,10 +34,14 @@ pub struct Planned<'a> {
 }
 
 /// A keyword that lets a call run a second time (`if_not_exists`, `if_exists`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rerunnable {
     pub call: TextRange,
     pub keyword: &'static str,
+    /// On what the method is called.
+    pub receiver: Receiver,
+    /// The call runs on other databases, too, which do not understand the SQL for the keyword.
+    pub only_on_postgresql: bool,
 }
 
 /// What became of a file.
@@ -198,7 +202,14 @@ impl<'a> Layout<'a> {
         }
         for rerun in rerunnable {
             if let Some(call) = find_call(self.module.body(), rerun.call) {
-                self.inline.extend(self.printer.append(call, &[(rerun.keyword, "True".to_owned())]));
+                let value = if rerun.only_on_postgresql {
+                    let printer = Printer { quote: self.quote_of(rerun.call), ..self.printer };
+                    let postgresql = printer.string("postgresql");
+                    format!("{}.get_context().dialect.name == {postgresql}", self.op_of(&rerun.receiver))
+                } else {
+                    "True".to_owned()
+                };
+                self.inline.extend(self.printer.append(call, &[(rerun.keyword, value)]));
             }
         }
     }
@@ -207,11 +218,11 @@ impl<'a> Layout<'a> {
         let origin = &plan.operation.origin;
         let call = find_call(self.module.body(), origin.call)
             .ok_or_else(|| "its call was not found again".to_owned())?;
-        let (op, batch) = match &origin.receiver {
-            Receiver::Op(op) => (op.clone(), None),
-            Receiver::Function => (self.import.name().to_owned(), None),
-            Receiver::Batch(batch) => (batch.op.clone(), Some(batch)),
+        let op = self.op_of(&origin.receiver).to_owned();
+        let batch = match &origin.receiver {
+            Receiver::Batch(batch) => Some(batch),
             Receiver::Other => return Err("it is not called on `op`".to_owned()),
+            Receiver::Op(_) | Receiver::Function => None,
         };
         if batch.is_some_and(|batch| batch.recreated) {
             return Err("its batch block copies the table".to_owned());
@@ -243,6 +254,15 @@ impl<'a> Layout<'a> {
             }
         }
         Ok(Prepared { op, edits, lines })
+    }
+
+    /// The author's name for `op` where an operation stands.
+    fn op_of<'b>(&'b self, receiver: &'b Receiver) -> &'b str {
+        match receiver {
+            Receiver::Op(op) => op,
+            Receiver::Batch(batch) => &batch.op,
+            Receiver::Function | Receiver::Other => self.import.name(),
+        }
     }
 
     /// The quotes that a call uses, else the file's.
