@@ -140,12 +140,21 @@ fn clamp(range: TextRange, source: &str) -> TextRange {
     TextRange::new(start, range.end().max(start).min(end))
 }
 
-/// Find where brackets, unary operators or a chain of `.a().b()` nest so deeply that the parser
-/// could run out of stack. Strings are not skipped: a false alarm needs hundreds of open brackets.
+/// Find where brackets, operators or a chain of `.a().b()` nest so deeply that the parser could run
+/// out of stack. Strings are not skipped: a false alarm needs thousands of them in one statement.
 fn too_deep(source: &str) -> Option<TextSize> {
     let mut depth = 0usize;
     let mut chain = 0usize;
-    for (offset, byte) in source.bytes().enumerate() {
+    let mut word = 0;
+    let bytes = source.as_bytes();
+    for (offset, byte) in bytes.iter().enumerate() {
+        if byte.is_ascii_alphanumeric() || *byte == b'_' {
+            continue;
+        }
+        if matches!(&bytes[word..offset], b"not" | b"lambda" | b"await" | b"else") {
+            chain += 1;
+        }
+        word = offset + 1;
         match byte {
             b'(' | b'[' | b'{' => {
                 depth += 1;
@@ -153,7 +162,7 @@ fn too_deep(source: &str) -> Option<TextSize> {
             }
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'-' | b'~' | b'.' | b'+' | b'*' => chain += 1,
-            b'\n' if depth == 0 => chain = 0,
+            b'\n' if depth == 0 && (offset == 0 || bytes[offset - 1] != b'\\') => chain = 0,
             b'"' | b'\'' | b'#' => chain = 0,
             _ => {}
         }
@@ -162,4 +171,24 @@ fn too_deep(source: &str) -> Option<TextSize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_overflow_the_stack_is_refused() {
+        for source in [
+            format!("x = {}1{}", "(".repeat(50_000), ")".repeat(50_000)),
+            format!("x = a{}", ".b()".repeat(100_000)),
+            format!("x = {}1", "not ".repeat(100_000)),
+            format!("x = {}1", "-".repeat(100_000)),
+            format!("x = {}1", "lambda: ".repeat(100_000)),
+            format!("x = {}1", "1 if 1 else \\\n".repeat(100_000)),
+        ] {
+            assert!(Module::parse(source).is_err());
+        }
+        assert!(Module::parse("x = [\n    'a',\n]\n".repeat(5_000)).is_ok());
+    }
 }
