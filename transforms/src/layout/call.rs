@@ -11,7 +11,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use super::helpers::Helper;
 use crate::operations::{Batch, TableArg};
 use crate::python::Module;
-use crate::python::edit::{Edit, Renderer};
+use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Name, Recipe};
 
@@ -195,10 +195,10 @@ impl Printer<'_> {
         };
         let mut keywords = Vec::new();
         if let Some(method) = change.method {
-            edits.push(Edit::replace(attribute.attr.range(), method));
+            edits.push(edit::replace(attribute.attr.range(), method));
         }
         if let Some(batch) = batch {
-            edits.push(Edit::replace(attribute.value.range(), batch.op.as_str()));
+            edits.push(edit::replace(attribute.value.range(), batch.op.as_str()));
             let Expr::Name(variable) = &*attribute.value else {
                 return Err("the batch block's object has no name of its own".to_owned());
             };
@@ -209,7 +209,7 @@ impl Printer<'_> {
             if uses.other {
                 return Err(format!("its arguments use `{}`, which is gone outside of the block", uses.name));
             }
-            edits.extend(uses.replace.into_iter().map(|range| Edit::replace(range, batch.op.as_str())));
+            edits.extend(uses.replace.into_iter().map(|range| edit::replace(range, batch.op.as_str())));
             self.table_argument(call, attribute.attr.as_str(), batch, &mut edits, &mut keywords);
         }
         self.finish(call, change, name, keywords, edits)
@@ -237,7 +237,7 @@ impl Printer<'_> {
             let end = parenthesized_range(first.into(), (&call.arguments).into(), self.module.tokens())
                 .unwrap_or(first.range())
                 .end();
-            edits.push(Edit::insert(end, format!(", {table}")));
+            edits.push(edit::insert(end, format!(", {table}")));
         }
         if !batch.schema.is_none() {
             keywords.push((schema_keyword, self.argument(&batch.schema)));
@@ -254,7 +254,7 @@ impl Printer<'_> {
     ) -> Result<Vec<Edit>, String> {
         if let Some(chosen) = &change.name {
             match name.and_then(|name| name.range) {
-                Some(range) => edits.push(Edit::replace(range, self.string(chosen))),
+                Some(range) => edits.push(edit::replace(range, self.string(chosen))),
                 None => return Err("its name is not given as an argument".to_owned()),
             }
         }
@@ -269,17 +269,17 @@ impl Printer<'_> {
                     .find(|token| !token.kind().is_trivia())
                     .filter(|token| token.kind() == TokenKind::Comma)
                     .map_or(keyword.start(), Ranged::start);
-                edits.push(Edit::replace(TextRange::new(start, keyword.end()), ""));
+                edits.push(edit::replace(TextRange::new(start, keyword.end()), ""));
             }
         }
         for (from, to) in &change.rename {
             if let Some(name) = call.arguments.find_keyword(from).and_then(|keyword| keyword.arg.as_ref()) {
-                edits.push(Edit::replace(name.range(), *to));
+                edits.push(edit::replace(name.range(), *to));
             }
         }
         for (keyword, value) in &change.set {
             match call.arguments.find_keyword(keyword) {
-                Some(given) => edits.push(Edit::replace(given.value.range(), *value)),
+                Some(given) => edits.push(edit::replace(given.value.range(), *value)),
                 None => append.push((*keyword, (*value).to_owned())),
             }
         }
@@ -299,14 +299,14 @@ impl Printer<'_> {
         let tokens = self.module.tokens().in_range(inside);
         let texts: Vec<_> = keywords.iter().map(|(keyword, value)| format!("{keyword}={value}")).collect();
         let Some(last) = tokens.iter().rev().find(|token| !token.kind().is_trivia()) else {
-            return vec![Edit::insert(close, texts.join(", "))];
+            return vec![edit::insert(close, texts.join(", "))];
         };
         let comma = last.kind() == TokenKind::Comma;
         let own_line = source.contains_line_break(TextRange::new(last.end(), close));
         if !own_line {
             let text = texts.join(", ");
             let text = if comma { format!(" {text},") } else { format!(", {text}") };
-            return vec![Edit::insert(last.end(), text)];
+            return vec![edit::insert(last.end(), text)];
         }
         let newline = self.renderer.newline();
         let argument = call
@@ -321,11 +321,11 @@ impl Printer<'_> {
         };
         let mut edits = Vec::new();
         if !comma {
-            edits.push(Edit::insert(last.end(), ","));
+            edits.push(edit::insert(last.end(), ","));
         }
         let start = format!("{newline}{indentation}");
         let text = format!("{start}{},", texts.join(&format!(",{start}")));
-        edits.push(Edit::insert(self.renderer.line_end(last.end()), text));
+        edits.push(edit::insert(self.renderer.line_end(last.end()), text));
         edits
     }
 }

@@ -443,7 +443,7 @@ impl<'a> Layout<'a> {
             .find(|token| !token.kind().is_trivia());
         let Some(before) = before else { return };
         let start = if before.kind() == TokenKind::Semi { before.start() } else { before.end() };
-        let edit = Edit::replace(
+        let edit = edit::replace(
             TextRange::new(start, statement.start()),
             format!("{}{indentation}", self.renderer.newline()),
         );
@@ -537,7 +537,7 @@ impl<'a> Layout<'a> {
             }
         }
         let range = TextRange::new(source.line_start(with.start()), self.renderer.line_end(with.end()));
-        self.unfold.push(Edit::replace(range, out.trim_end_matches(['\r', '\n'])));
+        self.unfold.push(edit::replace(range, out.trim_end_matches(['\r', '\n'])));
         true
     }
 
@@ -586,7 +586,7 @@ impl<'a> Layout<'a> {
         let newline = self.renderer.newline();
         let indentation = self.renderer.indentation(statement.start());
         for line in &prepared.lines.before {
-            self.inline.push(Edit::insert(statement.start(), format!("{line}{newline}{indentation}")));
+            self.inline.push(edit::insert(statement.start(), format!("{line}{newline}{indentation}")));
         }
         if prepared.lines.keeps_call {
             self.inline.extend(prepared.edits.iter().cloned());
@@ -594,14 +594,14 @@ impl<'a> Layout<'a> {
             // The lines before it took its place.
             self.inline.pop();
             let line = prepared.lines.before.last().cloned().unwrap_or_default();
-            self.inline.push(Edit::replace(statement.range(), line));
+            self.inline.push(edit::replace(statement.range(), line));
         }
         let mut after = String::new();
         for line in &prepared.lines.after {
             after.push_str(&format!("{newline}{indentation}{line}"));
         }
         if !after.is_empty() {
-            self.inline.push(Edit::insert(self.renderer.line_end(statement.end()), after));
+            self.inline.push(edit::insert(self.renderer.line_end(statement.end()), after));
         }
         self.helpers.extend(prepared.lines.helpers.iter().copied());
         self.placed.insert(plan);
@@ -634,7 +634,7 @@ impl<'a> Layout<'a> {
         if let Some(stripped) = text.strip_suffix(self.renderer.newline()) {
             text.truncate(stripped.len());
         }
-        self.regions.push(Edit::replace(range, text));
+        self.regions.push(edit::replace(range, text));
     }
 
     /// A statement that moves, or what is left of a `COMMIT` that the block makes unnecessary: its
@@ -870,7 +870,7 @@ impl<'a> Layout<'a> {
                 return Outcome { source: None, refused: self.refused.into_iter().collect() };
             }
             let covered =
-                |edit: &Edit| self.regions.iter().any(|region| region.range.contains_range(edit.range));
+                |edit: &Edit| self.regions.iter().any(|region| region.range().contains_range(edit.range()));
             edits.extend(self.inline.iter().filter(|edit| !covered(edit)).cloned());
             edits.append(&mut self.regions);
             self.insert_helpers(&mut edits);
@@ -891,7 +891,7 @@ impl<'a> Layout<'a> {
         if let ModuleOp::Missing(at) = &self.import
             && (uses_import || !self.helpers.is_empty())
         {
-            edits.push(Edit::insert(self.renderer.line_end(*at), format!("{newline}from alembic import op")));
+            edits.push(edit::insert(self.renderer.line_end(*at), format!("{newline}from alembic import op")));
         }
         let defined = |helper: &Helper| {
             self.module.body().iter().any(|statement| {
@@ -917,7 +917,7 @@ impl<'a> Layout<'a> {
             text.push_str(&newline.repeat(3));
             text.push_str(source.trim_end());
         }
-        edits.push(Edit::insert(at, text));
+        edits.push(edit::insert(at, text));
     }
 
     /// The end of a function's last line, indented comments that follow included.

@@ -1,35 +1,30 @@
 //! Editing source by insertion and re-indentation: what is not concerned stays byte for byte.
 
+pub use ruff_diagnostics::Edit;
 use ruff_python_ast::token::TokenKind;
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::Module;
 
-/// Replace a range by a text. An empty range inserts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    pub range: TextRange,
-    pub text: String,
+/// Put a text into a place.
+#[must_use]
+pub fn insert(at: TextSize, text: impl Into<String>) -> Edit {
+    Edit::insertion(text.into(), at)
 }
 
-impl Edit {
-    #[must_use]
-    pub fn insert(at: TextSize, text: impl Into<String>) -> Self {
-        Self { range: TextRange::empty(at), text: text.into() }
-    }
-
-    #[must_use]
-    pub fn replace(range: TextRange, text: impl Into<String>) -> Self {
-        Self { range, text: text.into() }
-    }
+/// Put a text into the place of another.
+#[must_use]
+pub fn replace(range: TextRange, text: impl Into<String>) -> Edit {
+    let text = text.into();
+    if text.is_empty() { Edit::range_deletion(range) } else { Edit::range_replacement(text, range) }
 }
 
 /// Sort edits by place; `None` when two overlap. Insertions at one place keep their order.
 #[must_use]
 pub fn sorted(mut edits: Vec<Edit>) -> Option<Vec<Edit>> {
-    edits.sort_by_key(|edit| (edit.range.start(), edit.range.end()));
-    let overlap = edits.windows(2).any(|pair| pair[0].range.end() > pair[1].range.start());
+    edits.sort_by_key(|edit| (edit.start(), edit.end()));
+    let overlap = edits.windows(2).any(|pair| pair[0].end() > pair[1].start());
     (!overlap).then_some(edits)
 }
 
@@ -39,9 +34,9 @@ pub fn apply(source: &str, edits: Vec<Edit>) -> Option<String> {
     let mut out = String::with_capacity(source.len() + 256);
     let mut at = TextSize::default();
     for edit in sorted(edits)? {
-        out.push_str(&source[TextRange::new(at, edit.range.start())]);
-        out.push_str(&edit.text);
-        at = edit.range.end();
+        out.push_str(&source[TextRange::new(at, edit.start())]);
+        out.push_str(edit.content().unwrap_or_default());
+        at = edit.end();
     }
     out.push_str(&source[at.to_usize()..]);
     Some(out)
@@ -138,10 +133,12 @@ impl<'a> Renderer<'a> {
             }
         };
         let mut at = range.start();
-        for edit in edits.iter().filter(|edit| range.contains_range(edit.range)) {
-            push(&source[TextRange::new(at, edit.range.start())], Some(at));
-            push(&edit.text, None);
-            at = edit.range.end();
+        let mut edits: Vec<&Edit> = edits.iter().filter(|edit| range.contains_range(edit.range())).collect();
+        edits.sort_by_key(|edit| (edit.start(), edit.end()));
+        for edit in edits {
+            push(&source[TextRange::new(at, edit.start())], Some(at));
+            push(edit.content().unwrap_or_default(), None);
+            at = edit.end();
         }
         push(&source[TextRange::new(at, range.end())], Some(at));
 
