@@ -400,6 +400,7 @@ impl<'a> Walker<'a, '_> {
         let mut then = frame.clone();
         then.dialects = holds;
         then.conditional |= undecided;
+        let operations = self.walked.operations.len();
         let then_flow = if holds.contains(Dialects::POSTGRESQL) {
             self.body(body, &mut then)
         } else if leaves(body) {
@@ -407,6 +408,8 @@ impl<'a> Walker<'a, '_> {
         } else {
             Flow::Continues
         };
+        // `if done_already(): return`: the migration runs as a whole or not at all.
+        let is_guard = self.walked.operations.len() == operations;
         let mut other = frame.clone();
         other.dialects = fails;
         other.conditional |= undecided;
@@ -433,7 +436,7 @@ impl<'a> Walker<'a, '_> {
             }
             (Flow::Leaves, _) => {
                 frame.dialects = fails;
-                frame.conditional |= undecided;
+                frame.conditional |= undecided && !is_guard;
                 frame.scope = other.scope;
                 if !on_postgresql(fails) {
                     return Flow::Leaves;
