@@ -244,6 +244,8 @@ fn replay<'a>(
     let walked = migration.walked(direction);
     let mut catalog = before.clone();
     let mut new_tables: BTreeSet<TableName> = BTreeSet::new();
+    let mut instances = Vec::with_capacity(walked.operations.len());
+    let mut fails: Option<String> = None;
     for (index, operation) in walked.operations.iter().enumerate() {
         let context = Context {
             catalog: &catalog,
@@ -261,11 +263,12 @@ fn replay<'a>(
         if rerun::succeeds_first(operation, &catalog) {
             as_expected.insert(call.start());
         }
-        calls.entry((call.start().to_u32(), call.end().to_u32())).or_default().push(Instance {
-            direction,
-            operation,
-            violation,
-        });
+        if direction == Direction::Downgrade && rerun::fails_first(operation, &catalog) {
+            let line = migration.module.position(call.start()).line;
+            let reason = || format!("line {line} fails as it is, and undoes it");
+            fails.get_or_insert_with(reason);
+        }
+        instances.push(Instance { direction, operation, violation });
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
             OperationKind::RenameTable { table, new_name } => {
@@ -278,6 +281,17 @@ fn replay<'a>(
             _ => {}
         }
         catalog.apply(operation);
+    }
+    for mut instance in instances {
+        // Upgrades have run; but many a downgrade was never tried. One that fails has to go on to
+        // leave everything as it was.
+        if let (Some(reason), Some((_, violation))) = (&fails, &mut instance.violation)
+            && violation.fix.is_ok()
+        {
+            violation.fix = Err(reason.clone());
+        }
+        let call = instance.operation.origin.call;
+        calls.entry((call.start().to_u32(), call.end().to_u32())).or_default().push(instance);
     }
     catalog
 }

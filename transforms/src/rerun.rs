@@ -5,6 +5,7 @@
 
 use crate::catalog::{Catalog, Presence};
 use crate::operations::{Operation, OperationKind, Receiver, TableArg};
+use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Cost, Lock, Recipe, Step};
 use crate::settings::Target;
 
@@ -72,6 +73,31 @@ pub fn drop_constraint() -> Recipe {
 /// yet, what it drops is there.
 #[must_use]
 pub fn succeeds_first(operation: &Operation, catalog: &Catalog) -> bool {
+    match needs(operation, catalog) {
+        Some(Needs::Absent(presence)) => presence != Presence::Yes,
+        Some(Needs::Present(presence)) => presence == Presence::Yes,
+        None => true,
+    }
+}
+
+/// Whether a statement fails for sure: what it creates is there already, what it drops is not.
+#[must_use]
+pub fn fails_first(operation: &Operation, catalog: &Catalog) -> bool {
+    !operation.conditional
+        && match needs(operation, catalog) {
+            Some(Needs::Absent(presence)) => presence == Presence::Yes,
+            Some(Needs::Present(presence)) => presence == Presence::No,
+            None => false,
+        }
+}
+
+/// What a statement needs, and whether it is so.
+enum Needs {
+    Absent(Presence),
+    Present(Presence),
+}
+
+fn needs(operation: &Operation, catalog: &Catalog) -> Option<Needs> {
     let column = |table: &TableArg, name: Option<&str>| {
         let (Some(table), Some(name)) = (table.known(), name) else { return Presence::Maybe };
         match catalog.table(&table) {
@@ -80,27 +106,38 @@ pub fn succeeds_first(operation: &Operation, catalog: &Catalog) -> bool {
             _ => Presence::Maybe,
         }
     };
-    match &operation.kind {
-        OperationKind::AddColumn { table, definition, .. } => {
-            definition.columns.iter().all(|new| column(table, Some(&new.name)) != Presence::Yes)
+    let index = |table: &TableArg, name: &Arg| {
+        let schema = table.schema.as_str().filter(|schema| *schema != "public");
+        name.value
+            .symbol()
+            .map_or(Presence::Maybe, |name| catalog.index_presence(table.known().as_ref(), schema, name))
+    };
+    let constraint = |table: &TableArg, name: &Arg| match (table.known(), name.value.symbol()) {
+        (Some(table), Some(name)) => catalog.constraint_presence(&table, name),
+        _ => Presence::Maybe,
+    };
+    Some(match &operation.kind {
+        OperationKind::AddColumn { table, definition, if_not_exists: false } => {
+            Needs::Absent(column(table, definition.columns.first().map(|new| new.name.as_str())))
         }
-        OperationKind::DropColumn { table, column: name, .. } => {
-            column(table, name.as_str()) == Presence::Yes
+        OperationKind::DropColumn { table, column: name, if_exists: false } => {
+            Needs::Present(column(table, name.as_str()))
         }
         OperationKind::AlterColumn { table, column: name, new_name, .. } if !new_name.is_none() => {
-            column(table, name.as_str()) == Presence::Yes
+            Needs::Present(column(table, name.as_str()))
         }
-        OperationKind::DropTable { table, .. } | OperationKind::RenameTable { table, .. } => {
-            table.known().is_some_and(|table| catalog.table(&table).is_some())
+        OperationKind::DropTable { table, if_exists: false } | OperationKind::RenameTable { table, .. } => {
+            let known = table.known().is_some_and(|table| catalog.table(&table).is_some());
+            Needs::Present(if known { Presence::Yes } else { Presence::Maybe })
         }
-        OperationKind::DropIndex(drop) => drop.name.value.symbol().is_some_and(|name| {
-            let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
-            catalog.index_presence(None, schema, name) == Presence::Yes
-        }),
-        OperationKind::DropConstraint { table, name, .. } => match (table.known(), name.value.symbol()) {
-            (Some(table), Some(name)) => catalog.constraint_presence(&table, name) == Presence::Yes,
-            _ => false,
-        },
-        _ => true,
-    }
+        OperationKind::CreateIndex(create) if !create.if_not_exists => {
+            Needs::Absent(index(&create.table, &create.name))
+        }
+        OperationKind::DropIndex(drop) if !drop.if_exists => Needs::Present(index(&drop.table, &drop.name)),
+        OperationKind::AddConstraint(add) => Needs::Absent(constraint(&add.table, &add.name)),
+        OperationKind::DropConstraint { table, name, if_exists: false } => {
+            Needs::Present(constraint(table, name))
+        }
+        _ => return None,
+    })
 }
