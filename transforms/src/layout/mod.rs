@@ -625,7 +625,7 @@ impl<'a> Layout<'a> {
             if let Stmt::With(with) = statement {
                 self.batch(with, gap, current, &mut segments);
             } else {
-                segments.push(self.segment(statement, gap, current));
+                segments.extend(self.segment(statement, gap, current));
             }
             gap_start = if index + 1 < statements.len() { next } else { gap_start };
         }
@@ -639,17 +639,17 @@ impl<'a> Layout<'a> {
 
     /// A statement that moves, or what is left of a `COMMIT` that the block makes unnecessary: its
     /// comments.
-    fn segment(&self, statement: &'a Stmt, gap: TextRange, current: &'a str) -> Segment<'a> {
+    fn segment(&self, statement: &'a Stmt, gap: TextRange, current: &'a str) -> Option<Segment<'a>> {
         if let Some(plan) = self.plan_of(statement) {
             let gaps = vec![(gap, current)];
-            return Segment::Move(Piece {
+            return Some(Segment::Move(Piece {
                 plan,
                 statement,
                 indentation: current,
                 gaps,
                 comment: None,
                 batch: None,
-            });
+            }));
         }
         let mut kept = self.lines(gap, current, current);
         let behind = TextRange::new(statement.end(), self.renderer.line_end(statement.end()));
@@ -657,7 +657,7 @@ impl<'a> Layout<'a> {
         if !comment.is_empty() {
             kept.push_str(&format!("{current}{comment}{}", self.renderer.newline()));
         }
-        Segment::Keep(kept)
+        (!kept.is_empty()).then_some(Segment::Keep(kept))
     }
 
     /// Whole lines, moved to another indentation.
