@@ -34,7 +34,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) config: &'a Config,
     /// `--postgres-version`.
     pub(crate) postgres_version: Option<u32>,
-    /// The environment variable `VIRTUAL_ENV`.
+    /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
     pub(crate) virtual_env: Option<&'a Path>,
 }
 

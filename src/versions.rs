@@ -10,7 +10,7 @@
 //! 2. lock files: `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml`, `Pipfile.lock`;
 //! 3. exact pins, then lower bounds, in `requirements*.txt` and `requirements/*.txt`;
 //! 4. pins and lower bounds in `pyproject.toml`;
-//! 5. an installed environment: `$VIRTUAL_ENV`, `.venv`, `venv`.
+//! 5. an installed environment: `$VIRTUAL_ENV` (or the one whose `alembic` is on the `PATH`), `.venv`, `venv`.
 //!
 //! Each is looked for in the project's directory and upward to the root of the repository (a
 //! workspace has one lock file at its top), the nearest first.
@@ -54,7 +54,7 @@ pub(crate) struct Versions {
 pub(crate) struct Places<'a> {
     /// The project's directory, [`crate::locate::AlembicProject::root`].
     pub(crate) root: &'a Path,
-    /// The environment variable `VIRTUAL_ENV`.
+    /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
     pub(crate) virtual_env: Option<&'a Path>,
     /// `alembic-version` of the configuration.
     pub(crate) alembic_version: Option<&'a str>,

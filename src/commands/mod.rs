@@ -52,7 +52,7 @@ impl Session {
         let directory = env::current_dir().context("could not find out the working directory")?;
         let config = config::load(&directory, &global.config, global.isolated)?;
         let rules = Rules::new(common, &config)?;
-        let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from);
+        let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from).or_else(environment_on_path);
         let histories = project::read(&Wanted {
             paths: &common.paths,
             stdin_filename: common.stdin_filename.as_deref(),
@@ -223,4 +223,12 @@ fn without_effect(options: &config::Options) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(given, key)| given.then_some(key))
     .collect()
+}
+
+/// The environment whose `alembic` a shell would start: the parent of its `bin`.
+fn environment_on_path() -> Option<PathBuf> {
+    let name = if cfg!(windows) { "alembic.exe" } else { "alembic" };
+    env::split_paths(&env::var_os("PATH")?)
+        .find(|directory| directory.join(name).is_file())
+        .and_then(|directory| directory.parent().map(PathBuf::from))
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Outcome, SA20, harness, run};
+use crate::support::{Outcome, SA20, environment, harness, run};
 
 /// A rewritten copy of a directory tree, removed with this value.
 pub(crate) struct Rewritten {
@@ -74,6 +74,8 @@ impl Rewritten {
     fn fix(&mut self, flags: &[&str], versions: &[PathBuf]) -> Outcome {
         let mut command = Command::new(env!("CARGO_BIN_EXE_safemig"));
         command.arg("fix").args(flags).args(versions).current_dir(self.path());
+        // The project's environment: it decides which keywords may be written.
+        command.env("VIRTUAL_ENV", environment().join(SA20));
         let outcome = run(&mut command);
         if !matches!(outcome.status, Some(0 | 1)) || outcome.output.contains("panicked at") {
             self.problem(format!("safemig ended with {:?}:\n{}", outcome.status, outcome.output));

@@ -500,18 +500,10 @@ impl Finding {
 struct Early {
     /// Keywords that let a call run again.
     keywords: Vec<Rerunnable>,
-    /// Operations that can run again only outside of their batch block, which another leaves anyway.
+    /// Operations that can run again only outside of their batch block.
     leave: Vec<Operation>,
     /// What may not run again.
     notes: Vec<String>,
-}
-
-/// Whether a planned operation leaves the batch block of an operation.
-fn leaves_batch(operation: &Operation, plans: &[Planned]) -> bool {
-    let Receiver::Batch(batch) = &operation.origin.receiver else { return false };
-    plans
-        .iter()
-        .any(|plan| matches!(&plan.operation.origin.receiver, Receiver::Batch(other) if other.id == batch.id))
 }
 
 /// What is committed early by the blocks that the plans open, and so may run again: how it is made
@@ -553,12 +545,13 @@ fn early(
                         only_on_postgresql: portability > Portability::PostgresOnly
                             && !operation.dialects.only_postgresql(),
                     };
-                    if !early.keywords.contains(&keyword) {
+                    if !early.keywords.iter().any(|known| known.call == keyword.call) {
                         early.keywords.push(keyword);
                     }
                 }
-                rerun::How::OutsideOfBatch if leaves_batch(operation, plans) => {
-                    if !early.leave.contains(operation) {
+                rerun::How::OutsideOfBatch if operation.origin.fixed_in_place.is_none() => {
+                    let call = operation.origin.call;
+                    if !early.leave.iter().any(|known| known.origin.call == call) {
                         early.leave.push(operation.clone());
                     }
                 }
