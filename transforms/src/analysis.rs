@@ -187,21 +187,14 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     let mut calls: BTreeMap<(u32, u32), Vec<Instance>> = BTreeMap::new();
     let rules: Vec<&'static Rule> =
         RULES.iter().filter(|rule| selected(&migration.path, &rule.name())).collect();
-    let mut as_expected = BTreeSet::new();
+    let mut report = Report { before: before.clone(), naming: settings.naming.clone(), ..Report::default() };
     let mut run = |direction, before: &Catalog| {
-        replay(migration, direction, before, settings, &rules, &mut calls, &mut as_expected)
+        replay(migration, direction, before, settings, &rules, &mut calls, &mut report)
     };
     let after_upgrade = run(Direction::Upgrade, before);
     let after_downgrade = run(Direction::Downgrade, &after_upgrade);
-    let mut report = Report {
-        before: before.clone(),
-        after_upgrade,
-        after_downgrade,
-        as_expected,
-        contradiction: contradiction(migration, before),
-        naming: settings.naming.clone(),
-        ..Report::default()
-    };
+    report.after_upgrade = after_upgrade;
+    report.after_downgrade = after_downgrade;
     for instances in calls.values() {
         let Some(finding) = merge(instances) else { continue };
         let first = migration.module.position(finding.statement.start()).line;
@@ -215,20 +208,26 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     report
 }
 
-/// The first constraint that `upgrade` drops by a name that PostgreSQL would not have chosen.
-fn contradiction(migration: &Migration, before: &Catalog) -> Option<TextRange> {
-    let mut catalog = before.clone();
-    for operation in &migration.upgrade.operations {
-        if let OperationKind::DropConstraint { table, name, if_exists: false } = &operation.kind
-            && let (Some(table), Some(name)) = (table.known(), name.as_str())
-            && !operation.conditional
-            && catalog.contradicts_names(&table, name)
-        {
-            return Some(operation.origin.call);
+/// Whether an operation drops a constraint by a name that PostgreSQL would not have chosen.
+fn contradicts_names(operation: &Operation, catalog: &Catalog) -> bool {
+    match &operation.kind {
+        OperationKind::DropConstraint { table, name, if_exists: false } if !operation.conditional => {
+            match (table.known(), name.as_str()) {
+                (Some(table), Some(name)) => catalog.contradicts_names(&table, name),
+                _ => false,
+            }
         }
-        catalog.apply(operation);
+        _ => false,
     }
-    None
+}
+
+/// The statements that are a `COMMIT` and nothing else.
+fn commits(migration: &Migration) -> Vec<TextRange> {
+    let operations = migration.upgrade.operations.iter().chain(&migration.downgrade.operations);
+    let alone = |operation: &&Operation| {
+        operation.kind == OperationKind::Commit && operation.origin.call == operation.origin.statement
+    };
+    operations.filter(alone).map(|operation| operation.origin.statement).collect()
 }
 
 /// Run one function over the catalog.
@@ -239,7 +238,7 @@ fn replay<'a>(
     settings: &Settings,
     rules: &[&'static Rule],
     calls: &mut BTreeMap<(u32, u32), Vec<Instance<'a>>>,
-    as_expected: &mut BTreeSet<TextSize>,
+    report: &mut Report,
 ) -> Catalog {
     let walked = migration.walked(direction);
     let mut catalog = before.clone();
@@ -261,7 +260,10 @@ fn replay<'a>(
         };
         let call = operation.origin.call;
         if rerun::succeeds_first(operation, &catalog) {
-            as_expected.insert(call.start());
+            report.as_expected.insert(call.start());
+        }
+        if direction == Direction::Upgrade && contradicts_names(operation, &catalog) {
+            report.contradiction.get_or_insert(call);
         }
         if direction == Direction::Downgrade && rerun::fails_first(operation, &catalog) {
             let line = migration.module.position(call.start()).line;
@@ -405,7 +407,8 @@ impl Report {
             let early = early(migration, report, &plans, portability, settings);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
-            let outcome = layout::rewrite(&migration.module, &plans, &early.keywords, portability);
+            let outcome =
+                layout::rewrite(&migration.module, &plans, &commits(migration), &early.keywords, portability);
             for (plan, reason) in outcome.refused {
                 if let Some(finding) = chosen.get(plan) {
                     refused.insert(finding.key(), reason);

@@ -59,11 +59,13 @@ pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
     helpers::ALL.into_iter().map(|helper| (helper.name(), helper.source("op", "    ", "\n")))
 }
 
-/// Rewrite one file.
+/// Rewrite one file. `commits` are the statements that are a `COMMIT` and nothing else: one just in
+/// front of a block is not needed any more.
 #[must_use]
 pub fn rewrite(
     module: &Module,
     plans: &[Planned],
+    commits: &[TextRange],
     rerunnable: &[Rerunnable],
     portability: Portability,
 ) -> Outcome {
@@ -83,6 +85,7 @@ pub fn rewrite(
         renderer: &renderer,
         printer,
         plans,
+        commits,
         portability,
         prepared: BTreeMap::new(),
         refused: BTreeMap::new(),
@@ -109,6 +112,8 @@ struct Layout<'a> {
     renderer: &'a Renderer<'a>,
     printer: Printer<'a>,
     plans: &'a [Planned<'a>],
+    /// Statements that are a `COMMIT` and nothing else.
+    commits: &'a [TextRange],
     portability: Portability,
     prepared: BTreeMap<usize, Prepared>,
     refused: BTreeMap<usize, String>,
@@ -391,7 +396,7 @@ impl<'a> Layout<'a> {
     /// `op.execute("COMMIT")` just in front of an index that is already built concurrently: the
     /// block does it now.
     fn is_commit_before_block(&self, body: &'a [Stmt], index: usize) -> bool {
-        let is_commit = matches!(&body[index], Stmt::Expr(expression) if is_commit_statement(self.module.text(&*expression.value)));
+        let is_commit = self.commits.contains(&body[index].range());
         is_commit
             && body.get(index + 1).and_then(|next| self.plan_of(next)).is_some_and(|plan| {
                 matches!(&self.plans[plan].operation.kind,
@@ -984,19 +989,6 @@ fn header_range(module: &Module, with: &StmtWith) -> TextRange {
     let after = with.items.last().map_or(with.start(), Ranged::end);
     let colon = module.tokens().after(after).iter().find(|token| token.kind() == TokenKind::Colon);
     TextRange::new(with.start(), colon.map_or(after, |colon| colon.range().end()))
-}
-
-/// `op.execute("COMMIT")`, `conn.execute(text("commit"))`, `op.get_bind().commit()`.
-fn is_commit_statement(text: &str) -> bool {
-    let folded: String =
-        text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'' | ';')).collect();
-    let folded = folded.to_lowercase();
-    folded.ends_with(".execute(commit)")
-        || folded.ends_with("text(commit))")
-        || folded.ends_with("get_bind().commit()")
-        || folded.ends_with("connection.commit()")
-        || folded.ends_with("bind.commit()")
-        || folded.ends_with("conn.commit()")
 }
 
 /// The new text is Python, and no comment of the old one is lost.

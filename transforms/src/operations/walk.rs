@@ -101,17 +101,6 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// Whether the file has the function.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'a StmtFunctionDef> {
-        self.definitions.get(name).copied()
-    }
-
-    /// All functions of the file, by name.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.definitions.keys().copied()
-    }
-
     /// The names that the module binds.
     #[must_use]
     pub fn scope(&self) -> &Scope {

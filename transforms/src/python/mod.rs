@@ -107,12 +107,6 @@ impl Module {
         self.parsed.tokens()
     }
 
-    /// The syntax tree.
-    #[must_use]
-    pub fn syntax(&self) -> &ModModule {
-        self.parsed.syntax()
-    }
-
     /// Where an offset is, as people count.
     #[must_use]
     pub fn position(&self, offset: TextSize) -> Position {
