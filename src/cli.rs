@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Rewrite what is unsafe, in place
     #[command(after_help = EXIT_CODES)]
     Fix(Box<FixArgs>),
+    /// Prove a rewrite on a real PostgreSQL
+    #[command(after_help = EXIT_CODES)]
+    Verify(Box<VerifyArgs>),
     /// Explain a rule, or list all rules
     Rule(RuleArgs),
     /// Print the version
@@ -97,13 +100,22 @@ pub(crate) struct FixArgs {
 /// What `check` and `fix` share.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Files or directories, or `-` for standard input; without any, the version locations of the
-    /// project's Alembic configuration
-    #[arg(value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// The name of what is read from standard input
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// The name of what is read from standard input, for the path `-`
     #[arg(long, value_name = "PATH")]
     pub(crate) stdin_filename: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Which revisions are read, and which of them are to be fixed how.
+#[derive(Debug, Args)]
+pub(crate) struct Input {
+    /// Files or directories; without any, the version locations of the project's Alembic
+    /// configuration
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
     /// Apply unsafe fixes too
     #[arg(long, overrides_with = "no_unsafe_fixes")]
     pub(crate) unsafe_fixes: bool,
@@ -113,8 +125,64 @@ pub(crate) struct Common {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) alembic: Alembic,
+}
+
+/// What `verify` runs, and where.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) input: Input,
+    /// Compare with the revisions as they were at this git revision, instead of what `safemig fix`
+    /// would write
+    #[arg(long, value_name = "GITREF")]
+    pub(crate) against: Option<String>,
+    /// Fill every table with so many rows before each revision, and compare the contents too
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) rows: u32,
+    /// Cut every rewritten revision off after each of its statements, and run it again
+    #[arg(long)]
+    pub(crate) crash: bool,
+    /// Compare also what `alembic upgrade --sql` writes
+    #[arg(long)]
+    pub(crate) sql: bool,
+    /// The Python that has Alembic, or its virtual environment
+    #[arg(long, value_name = "PATH", help_heading = "Environment")]
+    pub(crate) python: Option<PathBuf>,
+    /// Run the project's own env.py; its PostgreSQL connections lead to the scratch databases
+    #[arg(long, help_heading = "Environment")]
+    pub(crate) use_env: bool,
+    /// Replace modules that cannot be found, and the named packages even if they can
+    #[arg(
+        long,
+        value_name = "MODULE",
+        value_delimiter = ',',
+        num_args = 0..,
+        require_equals = true,
+        help_heading = "Environment"
+    )]
+    pub(crate) stub_imports: Option<Vec<String>>,
+    /// A server where scratch databases may be created; without it, PostgreSQL's programs on this
+    /// machine are started as a private cluster
+    #[arg(long, value_name = "URL", help_heading = "Environment")]
+    pub(crate) database_url: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub(crate) output_format: VerifyFormat,
+    /// Write the report to a file instead of standard output
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) output_file: Option<PathBuf>,
+}
+
+/// How `verify` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyFormat {
+    /// Tables for a terminal
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// Tables for a pull request
+    Markdown,
 }
 
 #[derive(Debug, Args)]

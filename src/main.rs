@@ -10,6 +10,7 @@ mod project;
 mod report;
 mod selection;
 mod terminal;
+mod verify;
 mod versions;
 mod walk;
 mod write;
@@ -20,6 +21,7 @@ use clap::Parser as _;
 
 use crate::cli::Cli;
 use crate::terminal::Terminal;
+use crate::verify::interrupt::Interrupted;
 
 /// What a parser, and dropping what it built, may need on deeply nested input. Only address space:
 /// pages that nobody touches are never allocated.
@@ -34,6 +36,8 @@ pub(crate) enum Status {
     Findings,
     /// Something could not be done.
     Failed,
+    /// The user asked for an early end: 128 and the number of SIGINT.
+    Interrupted = 130,
 }
 
 impl From<Status> for ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
     match status {
         Ok(status) => status.into(),
         Err(error) if terminal::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => Status::Interrupted.into(),
         Err(error) => {
             terminal.error(&format!("{error:#}"));
             Status::Failed.into()

@@ -6,8 +6,10 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write as _};
+use std::time::{Duration, Instant};
 
 use console::Style;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// When to colour the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -115,6 +117,12 @@ impl Terminal {
         }
     }
 
+    /// How far a long job has come: a bar on a terminal.
+    pub(crate) fn progress(&self) -> Progress {
+        let wanted = self.verbosity >= Verbosity::Normal && io::stderr().is_terminal();
+        Progress { wanted, colored: self.stderr_colored, started: Instant::now(), bar: None }
+    }
+
     /// What a curious user wants to know.
     pub(crate) fn verbose(&self, text: &str) {
         if self.is_verbose() {
@@ -144,6 +152,47 @@ impl Terminal {
 
     fn stderr_style(&self) -> Style {
         Style::new().for_stderr().force_styling(self.stderr_colored)
+    }
+}
+
+/// A job takes so long before a bar is worth showing.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A progress bar on stderr, which vanishes with its value.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    wanted: bool,
+    colored: bool,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// `done` of `all` parts are done, and `what` is next.
+    pub(crate) fn at(&mut self, done: usize, all: usize, what: &str) {
+        if self.bar.is_none() && self.wanted && self.started.elapsed() > PATIENCE {
+            let template =
+                if self.colored { "{bar:30.green} {pos}/{len} {msg}" } else { "{bar:30} {pos}/{len} {msg}" };
+            let bar = ProgressBar::new(all as u64);
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(PATIENCE);
+            self.bar = Some(bar);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(what.to_owned());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 

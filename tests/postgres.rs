@@ -3,14 +3,12 @@
 //! A fixture is a directory with
 //!
 //! - `versions/`, an Alembic history;
-//! - `rows.sql`, rows that are there when the later revisions run: its first line is `-- after REVISION`;
 //! - `locks.allowed`, the steps that still block others after the rewrite, a line `REVISION upgrade|downgrade` each;
 //! - `portable`, an empty file: the history also runs on `SQLite`;
 //! - `sa14`, an empty file: it is also proved with SQLAlchemy 1.4 (put `alembic-version` into a `safemig.toml`);
 //! - anything else that safemig shall find above `versions/`, such as its configuration.
 //!
-//! Only the first is required. `prove.py`, `crash.py`, `locks.py`, `offline.py` and `sqlite.py` in `tests/harness` say
-//! in their first lines what they check.
+//! Only the first is required.
 
 #[path = "support/rewrite.rs"]
 mod rewrite;
@@ -21,7 +19,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rewrite::Rewritten;
-use support::{SA20, Turn, root};
+use serde_json::{Value, json};
+use support::{SA20, Turn, Verified, environment, root, safemig, verify_with};
 
 /// Makes a test of every fixture.
 macro_rules! fixtures {
@@ -69,42 +68,93 @@ fn fixture_directory() -> PathBuf {
 fn prove(name: &str) {
     let _turn = Turn::take();
     let fixture = fixture_directory().join(name);
-    let original = fixture.join("versions");
     let mut rewritten = Rewritten::new(&fixture, &[PathBuf::new()], &[PathBuf::from("versions")]);
-    let versions = rewritten.path().join("versions");
-    let results =
-        tempfile::TempDir::with_prefix("safemig-results-").expect("a temporary directory can be made");
-    let reference = results.path().join("original");
-
-    let rows = option("--rows", &fixture.join("rows.sql"));
-    let allowed = option("--allow", &fixture.join("locks.allowed"));
-    let compared = [vec![original.clone(), versions.clone()], rows.clone()].concat();
-    let reached = [vec![versions.clone()], given("--reference", &reference)].concat();
-
-    let keep = given("--keep", results.path());
-    rewritten.harness(SA20, "prove.py", [compared.clone(), keep].concat());
-    if fixture.join("sa14").exists() {
-        rewritten.harness("sa14", "prove.py", compared);
+    let allowed = allowed(&fixture);
+    let mut check = |python: &str, postgres: Option<u32>, flags: &[&str]| {
+        let json = ["verify", "versions", "--output-format", "json"];
+        let mut command = safemig(&fixture, python, &[&json[..], flags].concat());
+        if let Some(version) = postgres {
+            command.env("SAFEMIG_PG_BIN", postgresql(version));
+        }
+        let verified = verify_with(&mut command);
+        let problems = problems(&verified, &allowed);
+        if !problems.is_empty() {
+            let problems = problems.join("\n");
+            rewritten.problem(format!("{python}, PostgreSQL {}:\n{problems}", postgres.unwrap_or(15)));
+        }
+    };
+    check(SA20, None, &["--rows=20", "--crash", "--sql"]);
+    for version in OTHER_VERSIONS {
+        let newest = OTHER_VERSIONS.iter().max() == Some(version);
+        check(SA20, Some(*version), if newest { &["--rows=20", "--crash"] } else { &["--rows=20"] });
     }
-    rewritten.harness(SA20, "offline.py", &reached);
-    let crash = [reached, rows.clone()].concat();
-    rewritten.harness(SA20, "crash.py", &crash);
-    let one_transaction = [crash, vec!["--one-transaction".into()]].concat();
-    rewritten.harness(SA20, "crash.py", one_transaction);
-    let traced = [vec![versions.clone(), "--quiet".into()], rows, allowed].concat();
-    rewritten.harness(SA20, "locks.py", traced);
+    if fixture.join("sa14").exists() {
+        check("sa14", None, &[]);
+    }
     if fixture.join("portable").exists() {
-        rewritten.harness(SA20, "sqlite.py", [original, versions]);
+        let versions = rewritten.path().join("versions");
+        rewritten.harness("sqlite.py", [fixture.join("versions"), versions]);
     }
     rewritten.finish(name);
 }
 
-/// An option of a program, and its value.
-fn given(flag: &str, path: &Path) -> Vec<PathBuf> {
-    vec![flag.into(), path.into()]
+/// The other versions of PostgreSQL that every fixture is proved on.
+const OTHER_VERSIONS: &[u32] = &[12, 14, 17, 18];
+
+/// The server programs of a version.
+fn postgresql(version: u32) -> PathBuf {
+    let programs = environment().join("postgresql").join(version.to_string()).join("native/bin");
+    // The user that the server runs as may not be able to follow a link to them.
+    programs.canonicalize().expect("scripts/test.sh installs it")
 }
 
-/// An option that is only given when its file is there.
-fn option(flag: &str, path: &Path) -> Vec<PathBuf> {
-    if path.exists() { given(flag, path) } else { Vec::new() }
+/// The steps that are expected to block others, as `REVISION DIRECTION`.
+fn allowed(fixture: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(fixture.join("locks.allowed")).unwrap_or_default();
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// What is wrong with a proof.
+fn problems(verified: &Verified, allowed: &BTreeSet<String>) -> Vec<String> {
+    let Ok(report) = serde_json::from_str::<Value>(&verified.stdout) else {
+        return vec![verified.text.clone()];
+    };
+    let report = &report[0];
+    let mut problems = Vec::new();
+    let mut blocking = BTreeSet::new();
+    let mut compared = |place: &str, comparison: &Value| {
+        if comparison["differences"] != json!([])
+            || comparison["original"].is_null() != comparison["rewritten"].is_null()
+        {
+            problems.push(format!("{place}: {comparison:#}"));
+        }
+    };
+    compared("heads", &report["heads"]);
+    if !report["sql"].is_null() {
+        compared("sql", &report["sql"]);
+    }
+    let touched = report["touched"].as_array().expect("a list");
+    for revision in touched {
+        for direction in ["upgrade", "downgrade"] {
+            let outcome = &revision[direction];
+            let place = format!("{} {direction}", revision["revision"].as_str().expect("an id"));
+            compared(&place, outcome);
+            let is_blocking = |statement: &Value| statement["blocking"] != json!([]);
+            if outcome["after"].as_array().expect("a list").iter().any(is_blocking) {
+                blocking.insert(place);
+            }
+        }
+    }
+    let crashes =
+        touched.iter().flat_map(|revision| ["upgrade", "downgrade"].map(|direction| &revision[direction]));
+    for crash in crashes.flat_map(|outcome| outcome["crash"]["failures"].as_array().expect("a list")) {
+        problems.push(format!("{crash:#}"));
+    }
+    if report["notes"] != json!([]) || !report["stopped"].is_null() || touched.is_empty() {
+        problems.push(format!("{}, {}", report["notes"], report["stopped"]));
+    }
+    if blocking != *allowed {
+        problems.push(format!("these block others: {blocking:?}; expected were {allowed:?}"));
+    }
+    problems
 }

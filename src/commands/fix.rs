@@ -17,7 +17,7 @@ use crate::write;
 
 pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
     let common = &arguments.common;
-    let session = Session::new(common, global, terminal)?;
+    let session = Session::new(&common.input, common.stdin_filename.as_deref(), global, terminal)?;
     if let Some(status) = show::instead(&session, &common.output, terminal)? {
         return Ok(status);
     }

@@ -4,6 +4,7 @@ mod check;
 mod fix;
 mod rule;
 mod show;
+mod verify;
 mod version;
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use safemig_transforms::rules;
 
 use crate::Status;
 use crate::analysis::{self, Judged, Rules};
-use crate::cli::{Cli, Command, Common, Format, Global, Output};
+use crate::cli::{Cli, Command, Format, Global, Input, Output};
 use crate::config::{self, Config, Split};
 use crate::locate::Request;
 use crate::project::{self, Histories, Wanted};
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
     match &cli.command {
         Command::Check(arguments) => check::run(arguments, &cli.global, terminal),
         Command::Fix(arguments) => fix::run(arguments, &cli.global, terminal),
+        Command::Verify(arguments) => verify::run(arguments, &cli.global, terminal),
         Command::Rule(arguments) => rule::run(arguments, terminal),
         Command::Version => version::run(terminal),
     }
@@ -41,6 +43,8 @@ pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
 /// What `check` and `fix` know before they look at findings.
 struct Session {
     directory: PathBuf,
+    /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
+    virtual_env: Option<PathBuf>,
     config: Config,
     rules: Rules,
     histories: Histories,
@@ -48,30 +52,35 @@ struct Session {
 
 impl Session {
     /// Read everything, and say what stood in the way.
-    fn new(common: &Common, global: &Global, terminal: &Terminal) -> Result<Self> {
+    fn new(
+        input: &Input,
+        stdin_filename: Option<&Path>,
+        global: &Global,
+        terminal: &Terminal,
+    ) -> Result<Self> {
         let directory = env::current_dir().context("could not find out the working directory")?;
         let config = config::load(&directory, &global.config, global.isolated)?;
-        let rules = Rules::new(common, &config)?;
+        let rules = Rules::new(input, &config)?;
         let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from).or_else(environment_on_path);
         let histories = project::read(&Wanted {
-            paths: &common.paths,
-            stdin_filename: common.stdin_filename.as_deref(),
+            paths: &input.paths,
+            stdin_filename,
             request: Request {
                 working_directory: &directory,
-                config: common.alembic.alembic_config.as_deref(),
-                section: common.alembic.name.as_deref(),
+                config: input.alembic.alembic_config.as_deref(),
+                section: input.alembic.name.as_deref(),
             },
-            filter: filter(common, &config, &directory)?,
+            filter: filter(input, &config, &directory)?,
             config: &config,
-            postgres_version: common.alembic.postgres_version,
+            postgres_version: input.alembic.postgres_version,
             virtual_env: virtual_env.as_deref(),
         })?;
-        let session = Self { directory, config, rules, histories };
-        session.warn(common, terminal);
+        let session = Self { directory, virtual_env, config, rules, histories };
+        session.warn(input, terminal);
         Ok(session)
     }
 
-    fn warn(&self, common: &Common, terminal: &Terminal) {
+    fn warn(&self, input: &Input, terminal: &Terminal) {
         for key in without_effect(&self.config.options) {
             terminal.warning(&format!("`{key}` of the configuration has no effect yet"));
         }
@@ -85,7 +94,7 @@ impl Session {
         for group in &self.histories.groups {
             for note in &group.project.notes {
                 // Configuration that was asked for by name is not passed over silently.
-                if common.alembic.alembic_config.is_some() {
+                if input.alembic.alembic_config.is_some() {
                     terminal.warning(note);
                 } else {
                     terminal.verbose(note);
@@ -192,8 +201,8 @@ fn files(diagnostics: &[Diagnostic]) -> usize {
     diagnostics.iter().map(|diagnostic| diagnostic.path).collect::<BTreeSet<_>>().len()
 }
 
-fn filter(common: &Common, config: &Config, directory: &Path) -> Result<Filter> {
-    let given = &common.selection;
+fn filter(input: &Input, config: &Config, directory: &Path) -> Result<Filter> {
+    let given = &input.selection;
     // The patterns of flags are relative to the working directory, those of the configuration to its
     // file.
     let here = |pattern: &String| {

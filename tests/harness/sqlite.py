@@ -9,6 +9,7 @@ For histories that run on both databases: rewriting for PostgreSQL must change n
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -18,10 +19,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from history import HASH_ORDER, HERE, History, Project
-from replay import attempt, summary
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 Schemas = dict[str, list[list[str]] | str]
+
+ENV_PY = """
+from alembic import context
+from sqlalchemy import create_engine
+
+with create_engine(context.config.get_main_option("sqlalchemy.url")).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
 
 
 def schema(database: Path) -> list[list[str]]:
@@ -33,26 +45,38 @@ def schema(database: Path) -> list[list[str]]:
 
 def record(versions: Path) -> Schemas:
     """The schema after every upgrade, and after taking it back, or the error."""
-    history = History(Project(versions=[versions]))
     found: Schemas = {}
     with tempfile.TemporaryDirectory(prefix="safemig-sqlite-") as directory:
+        (Path(directory) / "env.py").write_text(ENV_PY)
+        config = Config(stdout=io.StringIO())
+        config.set_main_option("script_location", directory)
+        config.set_main_option("path_separator", "os")
+        config.set_main_option("version_locations", str(versions))
         database, clone = Path(directory) / "main.db", Path(directory) / "clone.db"
-        for script in history.revisions:
+
+        def step(run, database: Path, target: str) -> list[list[str]] | str:
+            config.set_main_option("sqlalchemy.url", f"sqlite:///{database}")
+            try:
+                run(config, target)
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+            return schema(database)
+
+        for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions())):
             revision = script.revision
-            error = attempt(history.upgrade, f"sqlite:///{database}", revision)
-            found[f"{revision} upgrade"] = summary(error) if error else schema(database)
-            if error:
+            found[f"{revision} upgrade"] = step(command.upgrade, database, revision)
+            if isinstance(found[f"{revision} upgrade"], str):
                 break
             shutil.copy(database, clone)
-            error = attempt(history.downgrade, f"sqlite:///{clone}", [revision])
-            found[f"{revision} downgrade"] = summary(error) if error else schema(clone)
+            found[f"{revision} downgrade"] = step(command.downgrade, clone, "-1")
     return found
 
 
 def recorded_apart(versions: Path) -> Schemas:
     """`record` in a process of its own."""
-    command = [sys.executable, str(HERE / "sqlite.py"), "--record", str(versions.resolve())]
-    finished = subprocess.run(command, env={**os.environ, **HASH_ORDER}, stdout=subprocess.PIPE, text=True, check=True)
+    program = [sys.executable, __file__, "--record", str(versions.resolve())]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    finished = subprocess.run(program, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout.strip().rsplit("\n", 1)[-1])
 
 

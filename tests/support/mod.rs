@@ -1,11 +1,11 @@
-//! What the tests on a real PostgreSQL share: the environment that `scripts/test.sh` prepares, a server that
-//! lives as long as the test process, and the programs of `tests/harness`.
+//! What the tests on a real PostgreSQL share: the environment that `scripts/test.sh` prepares, and how the program
+//! is run in it.
+
+#![allow(dead_code, reason = "not every test needs everything")]
 
 use std::env;
-use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// How many tests work at the same time: more only makes each of them slower.
@@ -46,24 +46,38 @@ pub(crate) struct Outcome {
     pub(crate) output: String,
 }
 
-/// Runs a program of `tests/harness` against the server of this process.
-pub(crate) fn harness<S: AsRef<OsStr>>(
-    python: &str,
-    program: &str,
-    arguments: impl IntoIterator<Item = S>,
-) -> Outcome {
-    let mut command = Command::new(interpreter(python));
+/// The program under test, in the environment of a Python.
+pub(crate) fn safemig(directory: &Path, python: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_safemig"));
+    // It decides which keywords may be written, and runs the migrations.
+    command.args(arguments).current_dir(directory).env("VIRTUAL_ENV", environment().join(python));
     command
-        .arg(root().join("tests/harness").join(program))
-        .args(arguments)
-        .env("PYTHONHASHSEED", "0") // the programs set it themselves, but by starting twice
-        .env("SAFEMIG_TEST_SERVER", server())
-        .env("SAFEMIG_TEST_CORPUS", environment().join("corpus"));
-    run(&mut command)
+}
+
+/// What `safemig verify` said.
+pub(crate) struct Verified {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    /// Its report and what it said about it.
+    pub(crate) text: String,
+}
+
+/// Runs `safemig verify`, by default with PostgreSQL 15.
+pub(crate) fn verify(directory: &Path, python: &str, arguments: &[&str]) -> Verified {
+    verify_with(&mut safemig(directory, python, &[&["verify"], arguments].concat()))
+}
+
+/// Runs a prepared command.
+pub(crate) fn verify_with(command: &mut Command) -> Verified {
+    let finished = command.stdin(Stdio::null()).output().expect("safemig can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&finished.stdout), text(&finished.stderr));
+    assert!(!stderr.contains("panicked at"), "{stderr}");
+    Verified { status: finished.status.code(), text: format!("{stdout}{stderr}"), stdout }
 }
 
 /// The Python of an environment.
-fn interpreter(python: &str) -> PathBuf {
+pub(crate) fn interpreter(python: &str) -> PathBuf {
     environment().join(python).join("bin/python")
 }
 
@@ -75,28 +89,6 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
         .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
     let output = [finished.stdout, finished.stderr].concat();
     Outcome { status: finished.status.code(), output: String::from_utf8_lossy(&output).into_owned() }
-}
-
-/// The URL of a private PostgreSQL server, started when it is first asked for.
-///
-/// `cluster.py` stops it at the end of its standard input, and that pipe is closed with this process, however it
-/// ends: no server outlives a test that fails, or is killed.
-fn server() -> &'static str {
-    static SERVER: OnceLock<(Child, String)> = OnceLock::new();
-    let (_, url) = SERVER.get_or_init(|| {
-        let mut child = Command::new(interpreter(SA20))
-            .arg(root().join("tests/harness/cluster.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("cluster.py can be run");
-        let mut url = String::new();
-        let output = child.stdout.take().expect("its output is a pipe");
-        BufReader::new(output).read_line(&mut url).expect("it says where the server is");
-        assert!(!url.trim().is_empty(), "PostgreSQL does not start");
-        (child, url.trim().to_owned())
-    });
-    url
 }
 
 /// A turn to work, given back when it is dropped.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Outcome, SA20, environment, harness, run};
+use crate::support::{Outcome, SA20, interpreter, root, run, safemig};
 
 /// A rewritten copy of a directory tree, removed with this value.
 pub(crate) struct Rewritten {
@@ -16,7 +16,7 @@ pub(crate) struct Rewritten {
 
 impl Rewritten {
     /// Copies `parts` of a tree, runs `safemig fix` on `versions` in the copy, and checks what can be checked of
-    /// every history: the program does not fail, what it writes is SA20, and a second run has nothing to do.
+    /// every history: the program does not fail, what it writes is Python, and a second run has nothing to do.
     ///
     /// All paths are relative to `original`.
     pub(crate) fn new(original: &Path, parts: &[PathBuf], versions: &[PathBuf]) -> Self {
@@ -28,7 +28,7 @@ impl Rewritten {
         rewritten.fix(&[], versions);
         for part in versions {
             let before = original.join(part);
-            rewritten.harness(SA20, "compiles.py", [before, rewritten.path().join(part)]);
+            rewritten.harness("compiles.py", [before, rewritten.path().join(part)]);
         }
         let again = rewritten.fix(&["--dry-run"], versions);
         let is_diff = |line: &str| line.starts_with("--- ") || line.starts_with("@@ ");
@@ -43,14 +43,10 @@ impl Rewritten {
         self.directory.path()
     }
 
-    /// Runs a program of the harness and notes when it finds something wrong.
-    pub(crate) fn harness<S: AsRef<std::ffi::OsStr>>(
-        &mut self,
-        python: &str,
-        program: &str,
-        arguments: impl IntoIterator<Item = S>,
-    ) {
-        let outcome = harness(python, program, arguments);
+    /// Runs a program of `tests/harness` and notes when it finds something wrong.
+    pub(crate) fn harness(&mut self, program: &str, arguments: [PathBuf; 2]) {
+        let mut command = Command::new(interpreter(SA20));
+        let outcome = run(command.arg(root().join("tests/harness").join(program)).args(arguments));
         if outcome.status != Some(0) {
             self.problem(format!("{program}:\n{}", outcome.output));
         }
@@ -67,15 +63,13 @@ impl Rewritten {
         assert!(count == 0, "{name}: {count} wrong\n\n{}", self.problems.join("\n\n"));
     }
 
-    fn problem(&mut self, text: String) {
+    pub(crate) fn problem(&mut self, text: String) {
         self.problems.push(text);
     }
 
     fn fix(&mut self, flags: &[&str], versions: &[PathBuf]) -> Outcome {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_safemig"));
-        command.arg("fix").args(flags).args(versions).current_dir(self.path());
-        // The project's environment: it decides which keywords may be written.
-        command.env("VIRTUAL_ENV", environment().join(SA20));
+        let mut command = safemig(self.path(), SA20, &[&["fix"], flags].concat());
+        command.args(versions);
         let outcome = run(&mut command);
         if !matches!(outcome.status, Some(0 | 1)) || outcome.output.contains("panicked at") {
             self.problem(format!("safemig ended with {:?}:\n{}", outcome.status, outcome.output));

@@ -484,6 +484,23 @@ impl Report {
 type Key = (&'static str, Direction, String);
 
 impl Finding {
+    /// The table that the operation works on, as far as it is known.
+    #[must_use]
+    pub fn table(&self) -> Option<TableName> {
+        self.operation.kind.table()?.known()
+    }
+
+    /// The name of the index or constraint that the operation works on, as far as it is known.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.operation.kind {
+            OperationKind::CreateIndex(index) => index.name.value.symbol(),
+            OperationKind::DropIndex(index) => index.name.value.symbol(),
+            OperationKind::AddConstraint(constraint) => constraint.name.value.symbol(),
+            _ => None,
+        }
+    }
+
     fn key(&self) -> Key {
         (self.rule.module(), self.direction, self.message.clone())
     }

@@ -8,20 +8,34 @@ use crate::python::value::Arg;
 /// A table lock. Source: PostgreSQL manual, "Explicit Locking", table 13.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lock {
+    AccessShare,
     RowShare,
+    RowExclusive,
     ShareUpdateExclusive,
     Share,
     ShareRowExclusive,
+    Exclusive,
     AccessExclusive,
+}
+
+impl Lock {
+    /// Whether others cannot write to the table: all that conflicts with ROW EXCLUSIVE.
+    #[must_use]
+    pub fn stops_writers(self) -> bool {
+        self >= Self::Share
+    }
 }
 
 impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::AccessShare => "ACCESS SHARE",
             Self::RowShare => "ROW SHARE",
+            Self::RowExclusive => "ROW EXCLUSIVE",
             Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
             Self::Share => "SHARE",
             Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
+            Self::Exclusive => "EXCLUSIVE",
             Self::AccessExclusive => "ACCESS EXCLUSIVE",
         })
     }

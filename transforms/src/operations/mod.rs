@@ -6,7 +6,7 @@
 //! **Architecture Invariant:** a rule looks at [`OperationKind`] only; [`Origin`] is for `layout`.
 
 mod calls;
-mod sql;
+pub mod sql;
 mod walk;
 
 use ruff_text_size::TextRange;

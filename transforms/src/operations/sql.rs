@@ -3,14 +3,36 @@
 //! What is read here keeps the catalog true. Rewriting SQL text is not done yet; when it is, the
 //! same operations will carry the ranges of the text they came from.
 
-use squawk_syntax::SourceFile;
 use squawk_syntax::ast::{self, AlterIndexAction, AlterTableAction, AstNode, Stmt};
+use squawk_syntax::{SourceFile, SyntaxKind};
 
 use super::{
     AddConstraint, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex, OperationKind,
     TableArg, TableName,
 };
 use crate::python::value::{Arg, Value};
+
+/// The statements of a script, without what stands between them.
+#[must_use]
+pub fn statements(script: &str) -> Vec<&str> {
+    let parse = SourceFile::parse(script);
+    let mut found = Vec::new();
+    let mut start: Option<usize> = None;
+    for element in parse.tree().syntax().descendants_with_tokens() {
+        let Some(token) = element.into_token() else { continue };
+        let range = token.text_range();
+        match token.kind() {
+            SyntaxKind::WHITESPACE | SyntaxKind::COMMENT => {}
+            SyntaxKind::SEMICOLON => {
+                found.extend(start.take().map(|start| &script[start..usize::from(range.end())]));
+            }
+            _ if start.is_none() => start = Some(range.start().into()),
+            _ => {}
+        }
+    }
+    found.extend(start.map(|start| script[start..].trim_end()));
+    found
+}
 
 /// Read every statement of a string.
 pub(super) fn read(sql: &str) -> Vec<OperationKind> {

@@ -1,0 +1,527 @@
+//! What is run, and what is compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use safemig_transforms::migration::{Direction, Migration};
+use safemig_transforms::operations::sql;
+use serde::Serialize;
+
+use super::crash::{self, Crash};
+use super::driver::{Driver, Environment, Failure, Step, Unwatched, Versions};
+use super::interrupt::Interrupt;
+use super::rows::{self, Nulls};
+use super::server::{Database, Server};
+use super::snapshot::{Difference, Snapshot, leave_out};
+use super::trace::{self, Blocking, Existing, Traced, Tracer, WorkKind, bare_name};
+use super::tree::Tree;
+use crate::terminal::Progress;
+
+/// A revision of the original history.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) revision: String,
+    /// As reports show it.
+    pub(crate) path: String,
+    /// Whether the rewrite touched it, so that it is to be compared.
+    pub(crate) touched: bool,
+    /// The findings that the rewrite removed.
+    pub(crate) claims: Rules,
+    /// The findings that it left.
+    pub(crate) left: Rules,
+}
+
+/// What findings were about.
+pub(crate) type Rules = BTreeMap<Direction, Vec<Claim>>;
+
+/// What one finding was about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Claim {
+    pub(crate) rule: String,
+    /// The table's name without its schema, as far as it is known.
+    pub(crate) table: Option<String>,
+    /// The name of the index or constraint, as far as it is known.
+    pub(crate) name: Option<String>,
+}
+
+impl Claim {
+    /// Whether work shows that the claim does not hold.
+    fn is_broken_by(&self, blocking: &Blocking) -> bool {
+        let work = &blocking.work;
+        let is_named = matches!(work.kind, WorkKind::Build | WorkKind::Drop | WorkKind::Validate);
+        self.rule == blocking.rule
+            && self.table.as_deref() == Some(&bare_name(&work.table))
+            && self.name.as_deref().is_none_or(|name| !is_named || work.what.ends_with(name))
+    }
+}
+
+/// Two histories, and how far they are to be compared.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    /// The original's revisions, parents before children.
+    pub(crate) revisions: Vec<Planned>,
+    pub(crate) original: Tree,
+    pub(crate) rewritten: Tree,
+    /// The rewritten revisions.
+    pub(crate) migrations: Vec<&'a Migration>,
+    /// Rows for every table; with 0 contents are not compared.
+    pub(crate) rows: u32,
+    pub(crate) crash: bool,
+    pub(crate) sql: bool,
+}
+
+/// What came out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Proof {
+    /// The server's major version.
+    pub(crate) postgres: u32,
+    pub(crate) versions: Versions,
+    /// All revisions that were run, whether compared or not.
+    pub(crate) revisions: usize,
+    /// Those that the rewrite touched.
+    pub(crate) touched: Vec<Revision>,
+    /// The whole rewritten history, run by one command.
+    pub(crate) heads: Option<Comparison>,
+    /// The SQL that `alembic upgrade --sql` writes.
+    pub(crate) sql: Option<Comparison>,
+    /// Why the original could not be run to its end.
+    pub(crate) stopped: Option<Stopped>,
+    /// What could not be looked at, and why.
+    pub(crate) notes: BTreeSet<String>,
+}
+
+/// The original itself fails.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stopped {
+    pub(crate) revision: String,
+    pub(crate) path: String,
+    pub(crate) failure: Failure,
+}
+
+/// A revision that the rewrite touched.
+#[derive(Debug, Serialize)]
+pub(crate) struct Revision {
+    pub(crate) revision: String,
+    pub(crate) path: String,
+    pub(crate) upgrade: Outcome,
+    pub(crate) downgrade: Outcome,
+}
+
+/// One direction of a revision.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Outcome {
+    #[serde(flatten)]
+    pub(crate) comparison: Comparison,
+    /// The statements of the original.
+    pub(crate) before: Vec<Traced>,
+    /// The statements of the rewrite.
+    pub(crate) after: Vec<Traced>,
+    /// How many findings the rewrite claims to have removed.
+    pub(crate) claims: usize,
+    /// How many of these do not hold: their work still stops writers.
+    pub(crate) broken_claims: usize,
+    /// The rules of findings that the rewrite leaves, which `safemig check` reports.
+    pub(crate) left: BTreeSet<String>,
+    pub(crate) crash: Crash,
+}
+
+/// What two runs left.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Comparison {
+    /// What the original raised.
+    pub(crate) original: Option<Failure>,
+    /// What the rewrite raised.
+    pub(crate) rewritten: Option<Failure>,
+    pub(crate) differences: Vec<Difference>,
+    /// Differences that the original also has to itself, when it is run twice.
+    pub(crate) unstable: usize,
+}
+
+impl Comparison {
+    /// Both ended alike and left the same.
+    pub(crate) fn is_equal(&self) -> bool {
+        self.differences.is_empty() && self.original.is_some() == self.rewritten.is_some()
+    }
+}
+
+impl Outcome {
+    /// Work of the rewrite that stops writers, with its statement.
+    pub(crate) fn blocking(&self) -> impl Iterator<Item = (&Traced, &Blocking)> {
+        self.after.iter().flat_map(|traced| traced.blocking.iter().map(move |blocking| (traced, blocking)))
+    }
+}
+
+impl Revision {
+    pub(crate) fn outcomes(&self) -> [(Direction, &Outcome); 2] {
+        [(Direction::Upgrade, &self.upgrade), (Direction::Downgrade, &self.downgrade)]
+    }
+}
+
+impl Proof {
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&Revision, Direction, &Outcome)> {
+        self.touched.iter().flat_map(|revision| {
+            revision.outcomes().map(|(direction, outcome)| (revision, direction, outcome))
+        })
+    }
+
+    /// Whether nothing but the locks has changed, and every one of them for the better.
+    pub(crate) fn holds(&self) -> bool {
+        let whole = self.heads.iter().chain(&self.sql);
+        self.stopped.is_none()
+            && whole.into_iter().all(Comparison::is_equal)
+            && self.outcomes().all(|(_, _, outcome)| {
+                outcome.comparison.is_equal()
+                    && outcome.blocking().next().is_none()
+                    && outcome.crash.failures.is_empty()
+            })
+    }
+}
+
+/// Run everything.
+///
+/// # Errors
+/// What keeps the proof from being made. Whatever the histories do is part of the answer.
+pub(crate) fn run(
+    plan: &Plan,
+    environment: &Environment,
+    server: &Server,
+    interrupt: &Interrupt,
+    progress: &mut Progress,
+) -> Result<Proof> {
+    let start = |tree| Driver::start(environment, tree, interrupt);
+    let original = start(&plan.original)?;
+    let rewritten = start(&plan.rewritten).context("the rewritten history")?;
+    let mut prover = Prover {
+        proof: Proof {
+            postgres: server.version(),
+            versions: original.versions.clone(),
+            revisions: 0,
+            touched: Vec::new(),
+            heads: None,
+            sql: None,
+            stopped: None,
+            notes: BTreeSet::new(),
+        },
+        plan,
+        server,
+        original,
+        rewritten,
+    };
+    prover.history(interrupt, progress)?;
+    Ok(prover.proof)
+}
+
+/// Runs the two histories.
+struct Prover<'a> {
+    plan: &'a Plan<'a>,
+    server: &'a Server,
+    original: Driver<'a>,
+    rewritten: Driver<'a>,
+    proof: Proof,
+}
+
+/// What one run left.
+struct Left {
+    failure: Option<Failure>,
+    snapshot: Snapshot,
+    statements: Vec<Traced>,
+}
+
+/// What both runs left, and where.
+struct Pair<'a> {
+    original: Left,
+    rewritten: Left,
+    original_database: Database<'a>,
+    rewritten_database: Database<'a>,
+}
+
+impl<'a> Prover<'a> {
+    fn history(&mut self, interrupt: &Interrupt, progress: &mut Progress) -> Result<()> {
+        let plan = self.plan;
+        let mut line = self.server.create("line")?;
+        if self.server.is_superuser() {
+            trace::instrument(&mut line.connect()?)?;
+        } else {
+            let note =
+                "the locks of statements that are their own transaction are not seen: that takes a superuser";
+            self.proof.notes.insert(note.to_owned());
+        }
+        let mut start: Option<Database> = None;
+        for (number, planned) in plan.revisions.iter().enumerate() {
+            interrupt.check()?;
+            progress.at(number, plan.revisions.len(), &planned.revision);
+            if planned.touched && start.is_none() {
+                start = Some(self.server.clone_of(&line, "start")?);
+            }
+            let failure = if planned.touched {
+                let failure;
+                (line, failure) = self.touched(planned, line)?;
+                failure
+            } else {
+                self.original.run(&upgrade(&planned.revision), &line, &mut Unwatched)?
+            };
+            if let Some(failure) = failure {
+                let Planned { revision, path, .. } = planned.clone();
+                self.proof.stopped = Some(Stopped { revision, path, failure });
+                return Ok(());
+            }
+            self.proof.revisions += 1;
+        }
+        progress.at(plan.revisions.len(), plan.revisions.len(), "heads");
+        if let Some(start) = start {
+            let heads = Snapshot::read(&mut line.connect()?, false)?;
+            self.proof.heads = Some(self.heads(&start, &heads)?);
+            if plan.sql {
+                self.sql()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compare one revision. Gives back the database behind it, and why the original failed, if it did.
+    fn touched(&mut self, planned: &Planned, line: Database<'a>) -> Result<(Database<'a>, Option<Failure>)> {
+        let target = upgrade(&planned.revision);
+        let (base, pair) = self.with_rows(planned, &line)?;
+        let (template, contents) = (base.as_ref().unwrap_or(&line), base.is_some());
+        let comparison = self.compared(&pair, template, &target, contents)?;
+        let crash = self.crash(&pair, &comparison, template, &target, contents)?;
+        let failure = pair.original.failure.clone();
+        let (up, original, rewritten) = pair.close(planned, Direction::Upgrade, comparison, crash);
+        let mut down = Outcome::default();
+        if failure.is_none() && up.comparison.rewritten.is_none() {
+            let step = Step::Downgrade(vec![planned.revision.clone()]);
+            let back = Step::Downgrade(self.span(&planned.revision));
+            let pair = self.pair((&original, &step), (&rewritten, &back), contents)?;
+            drop(rewritten);
+            let comparison = self.compared(&pair, &original, &step, contents)?;
+            let crash = self.crash(&pair, &comparison, &original, &back, contents)?;
+            down = pair.close(planned, Direction::Downgrade, comparison, crash).0;
+        }
+        let Planned { revision, path, .. } = planned.clone();
+        self.proof.touched.push(Revision { revision, path, upgrade: up, downgrade: down });
+        if !contents {
+            return Ok((original, failure));
+        }
+        let failure = match failure {
+            None => self.original.run(&target, &line, &mut Unwatched)?,
+            failure => failure,
+        };
+        Ok((line, failure))
+    }
+
+    /// Run both on a clone that has rows in its tables, which is given back: with rows that the original can work
+    /// on. If there are none, both run without rows.
+    fn with_rows(&mut self, planned: &Planned, line: &Database) -> Result<(Option<Database<'a>>, Pair<'a>)> {
+        let target = upgrade(&planned.revision);
+        let choices = if self.plan.rows == 0 { &[][..] } else { &[Nulls::Some, Nulls::None, Nulls::All] };
+        let mut why = None;
+        for nulls in choices {
+            let base = self.server.clone_of(line, "rows")?;
+            let filled = rows::fill(&mut base.connect()?, self.plan.rows, *nulls)?;
+            let pair = self.pair((&base, &target), (&base, &target), true)?;
+            let Some(failure) = &pair.original.failure else {
+                for (table, reason) in filled.failed {
+                    self.proof.notes.insert(format!("{table} has fewer rows than asked for: {reason}"));
+                }
+                return Ok((Some(base), pair));
+            };
+            why = Some(failure.message.clone());
+        }
+        let pair = self.pair((line, &target), (line, &target), false)?;
+        if let (Some(why), None) = (why, &pair.original.failure) {
+            let revision = &planned.revision;
+            let note = format!("{revision} was compared without rows: on them the original fails: {why}");
+            self.proof.notes.insert(note);
+        }
+        Ok((None, pair))
+    }
+
+    /// Run the original and the rewrite, at the same time, on clones.
+    fn pair(
+        &mut self,
+        original: (&Database, &Step),
+        rewritten: (&Database, &Step),
+        contents: bool,
+    ) -> Result<Pair<'a>> {
+        let server = self.server;
+        let run = |driver: &mut Driver, (template, step): (&Database, &Step), purpose: &str| {
+            let database = server.clone_of(template, purpose)?;
+            let left = traced(driver, step, &database, contents)?;
+            anyhow::Ok((database, left))
+        };
+        let (before, after) = thread::scope(|scope| {
+            let before = scope.spawn(|| run(&mut self.original, original, "original"));
+            let after = run(&mut self.rewritten, rewritten, "rewritten");
+            (before.join().unwrap_or_else(|_| bail!("a thread panicked")), after)
+        });
+        let ((original_database, original), (rewritten_database, rewritten)) = (before?, after?);
+        Ok(Pair { original, rewritten, original_database, rewritten_database })
+    }
+
+    /// Interrupt the rewrite everywhere, if that is wanted and says anything.
+    fn crash(
+        &mut self,
+        pair: &Pair,
+        comparison: &Comparison,
+        template: &Database,
+        step: &Step,
+        contents: bool,
+    ) -> Result<Crash> {
+        if !self.plan.crash || pair.original.failure.is_some() || !comparison.is_equal() {
+            return Ok(Crash::default());
+        }
+        let reached = (&pair.original.snapshot, &pair.rewritten.snapshot);
+        crash::test(self.server, &mut self.rewritten, step, template, reached, contents)
+    }
+
+    /// Compare what two runs left; on a difference, run the original once more: what differs from run to run does
+    /// not count.
+    fn compared(
+        &mut self,
+        pair: &Pair,
+        template: &Database,
+        step: &Step,
+        contents: bool,
+    ) -> Result<Comparison> {
+        let Pair { original: before, rewritten: after, .. } = pair;
+        let mut differences = before.snapshot.difference(&after.snapshot);
+        let mut unstable = 0;
+        if !differences.is_empty() {
+            let database = self.server.clone_of(template, "again")?;
+            self.original.run(step, &database, &mut Unwatched)?;
+            let again = Snapshot::read(&mut database.connect()?, contents)?;
+            unstable = leave_out(&mut differences, &before.snapshot.difference(&again));
+        }
+        let (original, rewritten) = (before.failure.clone(), after.failure.clone());
+        Ok(Comparison { original, rewritten, differences, unstable })
+    }
+
+    /// Run the rewritten history by one command, as Alembic's default environment does, in one transaction.
+    fn heads(&mut self, start: &Database, expected: &Snapshot) -> Result<Comparison> {
+        let heads = upgrade("heads");
+        let database = self.server.clone_of(start, "heads")?;
+        let rewritten = self.rewritten.run(&heads, &database, &mut Unwatched)?;
+        let mut differences = expected.difference(&Snapshot::read(&mut database.connect()?, false)?);
+        let mut comparison = Comparison { rewritten, ..Comparison::default() };
+        if !differences.is_empty() {
+            let database = self.server.clone_of(start, "again")?;
+            comparison.original = self.original.run(&heads, &database, &mut Unwatched)?;
+            let again = Snapshot::read(&mut database.connect()?, false)?;
+            comparison.unstable = leave_out(&mut differences, &expected.difference(&again));
+        }
+        comparison.differences = differences;
+        Ok(comparison)
+    }
+
+    /// Write what `alembic upgrade heads --sql` writes for both histories, run it, and compare.
+    fn sql(&mut self) -> Result<()> {
+        let scratch = tempfile::TempDir::with_prefix("safemig-sql-")?;
+        let written = |driver: &mut Driver, name: &str| -> Result<(Option<Failure>, Snapshot)> {
+            let path = scratch.path().join(name);
+            let database = self.server.create("sql")?;
+            let failure = match driver.run(
+                &Step::Offline("heads".to_owned(), path.clone()),
+                &database,
+                &mut Unwatched,
+            )? {
+                Some(failure) => Some(failure),
+                None => run_script(&database, &std::fs::read_to_string(&path)?)?,
+            };
+            Ok((failure, Snapshot::read(&mut database.connect()?, false)?))
+        };
+        let (original, expected) = written(&mut self.original, "original.sql")?;
+        if let Some(failure) = original {
+            self.proof.notes.insert(format!(
+                "`alembic upgrade --sql` does not work with the original: {}",
+                failure.message
+            ));
+            return Ok(());
+        }
+        let (rewritten, actual) = written(&mut self.rewritten, "rewritten.sql")?;
+        let differences = expected.difference(&actual);
+        self.proof.sql = Some(Comparison { rewritten, differences, ..Comparison::default() });
+        Ok(())
+    }
+
+    /// A rewritten revision with those of its ancestors that the original does not have, youngest first.
+    fn span(&self, revision: &str) -> Vec<String> {
+        let known = |id: &str| self.plan.revisions.iter().any(|planned| planned.revision == id);
+        let mut span = vec![revision.to_owned()];
+        let mut at = 0;
+        while let Some(id) = span.get(at) {
+            let parents = self.plan.migrations.iter().find(|migration| migration.revision == *id);
+            let parents = parents.map(|migration| migration.down_revisions.clone()).unwrap_or_default();
+            for parent in parents {
+                if !known(&parent) && !span.contains(&parent) {
+                    span.push(parent);
+                }
+            }
+            at += 1;
+        }
+        span
+    }
+}
+
+impl<'a> Pair<'a> {
+    /// What came out, and the databases that it came out in: the original's and the rewrite's.
+    fn close(
+        self,
+        planned: &Planned,
+        direction: Direction,
+        comparison: Comparison,
+        crash: Crash,
+    ) -> (Outcome, Database<'a>, Database<'a>) {
+        let of = |rules: &'_ Rules| rules.get(&direction).cloned().unwrap_or_default();
+        let (claims, left) = (of(&planned.claims), of(&planned.left));
+        let mut outcome = Outcome {
+            comparison,
+            before: self.original.statements,
+            after: self.rewritten.statements,
+            claims: claims.len(),
+            broken_claims: 0,
+            left: left.iter().map(|claim| claim.rule.clone()).collect(),
+            crash,
+        };
+        let is_broken = |claim: &&Claim| {
+            // Where a finding of this kind is left, what blocks is that.
+            !left.contains(claim) && outcome.blocking().any(|(_, blocking)| claim.is_broken_by(blocking))
+        };
+        outcome.broken_claims = claims.iter().filter(is_broken).count();
+        if outcome.comparison.rewritten.is_some() && outcome.comparison.original.is_none() {
+            outcome.broken_claims = outcome.claims; // It did not get so far.
+        }
+        (outcome, self.original_database, self.rewritten_database)
+    }
+}
+
+fn upgrade(revision: &str) -> Step {
+    Step::Upgrade(revision.to_owned())
+}
+
+/// Run a step with all its statements watched, and look at what it leaves.
+fn traced(driver: &mut Driver, step: &Step, database: &Database, contents: bool) -> Result<Left> {
+    let mut client = database.connect()?;
+    let existing = Existing::read(&mut client)?;
+    let (failure, statements) = thread::scope(|scope| {
+        let mut tracer = Tracer::new(&existing, database, scope);
+        let failure = driver.run(step, database, &mut tracer)?;
+        anyhow::Ok((failure, tracer.finish()))
+    })?;
+    let snapshot = Snapshot::read(&mut client, contents)?;
+    Ok(Left { failure, snapshot, statements })
+}
+
+/// Run a script as psql would: statement by statement.
+fn run_script(database: &Database, script: &str) -> Result<Option<Failure>> {
+    let mut client = database.connect()?;
+    for statement in sql::statements(script) {
+        if let Err(error) = client.batch_execute(statement) {
+            let reason =
+                error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+            let line: Vec<&str> = statement.split_whitespace().collect();
+            return Ok(Some(Failure { message: format!("{reason}: {}", line.join(" ")), place: None }));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,347 @@
+//! `safemig verify` finds what is wrong: every bad rewrite is caught for its reason, and the good one passes.
+//!
+//! Each test commits `tests/verify/original.py` to a repository of its own, puts `good.py` with one mistake in its
+//! place, and verifies that against what was committed.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{SA20, Turn, Verified, root, run, safemig, verify};
+use tempfile::TempDir;
+
+const CRASH: &str = "--crash";
+const ROWS: &str = "--rows=20";
+const SQL: &str = "--sql";
+
+/// A project in a repository: committed as somebody wrote it, then rewritten.
+struct Case {
+    directory: TempDir,
+    _turn: Turn,
+}
+
+impl Case {
+    /// With the text of the rewritten revision.
+    fn new(rewritten: &str) -> Self {
+        let directory = TempDir::with_prefix("safemig-verify-test-").expect("a temporary directory");
+        let case = Self { directory, _turn: Turn::take() };
+        let versions = case.path().join("versions");
+        fs::create_dir(&versions).expect("a directory can be made");
+        for file in ["tables", "original"] {
+            fs::write(versions.join(format!("{file}.py")), text(file)).expect("a file can be written");
+        }
+        case.git(&["init", "--quiet"]);
+        case.git(&["add", "."]);
+        case.git(&[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "commit",
+            "--quiet",
+            "-m",
+            "original",
+        ]);
+        fs::write(versions.join("original.py"), rewritten).expect("a file can be written");
+        case
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let outcome = run(Command::new("git").args(arguments).current_dir(self.path()));
+        assert_eq!(outcome.status, Some(0), "{}", outcome.output);
+    }
+
+    fn verify(&self, flags: &[&str]) -> Verified {
+        verify(self.path(), SA20, &[&["versions", "--against", "HEAD"], flags].concat())
+    }
+}
+
+fn text(file: &str) -> String {
+    let path = root().join("tests/verify").join(format!("{file}.py"));
+    fs::read_to_string(path).expect("a file of tests/verify can be read")
+}
+
+/// The good rewrite with a part of it changed.
+fn with(from: &str, to: &str) -> String {
+    let good = text("good");
+    assert!(good.contains(from), "good.py has no {from:?}");
+    good.replace(from, to)
+}
+
+/// A rewrite that is found to be wrong, for this reason.
+#[track_caller]
+fn caught(rewritten: &str, flags: &[&str], reason: &str) {
+    let verified = Case::new(rewritten).verify(flags);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    assert!(verified.text.contains(reason), "{reason:?} is not in\n{}", verified.text);
+}
+
+#[test]
+fn a_good_rewrite_passes() {
+    let case = Case::new(&text("good"));
+    for flags in [&[][..], &[CRASH, ROWS, SQL], &[CRASH]] {
+        let verified = case.verify(flags);
+        assert_eq!(verified.status, Some(0), "{flags:?}: {}", verified.text);
+        assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
+        assert_eq!(verified.text.contains("crash points survived"), flags.contains(&CRASH));
+    }
+}
+
+#[test]
+fn its_locks_are_shown_before_and_after() {
+    let verified = Case::new(&text("good")).verify(&["--output-format=json"]);
+    let report: Value = serde_json::from_str(&verified.stdout).expect("JSON");
+    let report = &report[0];
+    assert_eq!(report["holds"], true);
+    let upgrade = &report["touched"][0]["upgrade"];
+    let of = |side: &str, beginning: &str| -> Value {
+        let statements = upgrade[side].as_array().expect("a list");
+        let is_it = |statement: &&Value| {
+            statement["sql"].as_str().is_some_and(|sql| sql.trim().starts_with(beginning))
+        };
+        statements.iter().find(is_it).unwrap_or_else(|| panic!("no {beginning} in {upgrade:#}")).clone()
+    };
+    let build = of("before", "CREATE INDEX");
+    assert_eq!(build["blocking"][0]["lock"], "ACCESS EXCLUSIVE", "that of ADD COLUMN is still held");
+    assert_eq!(build["work"][0]["what"], "builds index ix_child_a");
+    let build = of("after", "CREATE INDEX CONCURRENTLY");
+    assert_eq!(build["locks"]["child"]["lock"], "SHARE UPDATE EXCLUSIVE");
+    assert_eq!(build["work"][0]["what"], "builds index ix_child_a");
+    assert_eq!(build["blocking"], Value::Array(Vec::new()));
+    let add = of("after", "ALTER TABLE child ADD CONSTRAINT");
+    assert_eq!(add["locks"]["parent"]["lock"], "SHARE ROW EXCLUSIVE");
+    let validate = of("after", "ALTER TABLE child VALIDATE CONSTRAINT");
+    assert_eq!(validate["locks"]["child"]["lock"], "SHARE UPDATE EXCLUSIVE");
+    assert_eq!(validate["locks"]["parent"]["lock"], "ROW SHARE");
+    assert_eq!(validate["work"][0]["what"], "looks up every row of foreign key fk_child_parent");
+}
+
+#[test]
+fn the_original_is_no_good_rewrite() {
+    let verified = Case::new(&format!("{}\n# touched\n", text("original"))).verify(&[]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    for reason in [
+        "upgrade: builds index ix_child_a of child under ACCESS EXCLUSIVE on child",
+        "`safemig check` reports it as `only-concurrent-indexes`",
+        "upgrade: looks up every row of foreign key fk_child_parent of child under ACCESS EXCLUSIVE on child, parent",
+        "downgrade: drops index ix_child_a of child under ACCESS EXCLUSIVE",
+        "schema equal, 0 of 0 lock claims hold",
+    ] {
+        assert!(verified.text.contains(reason), "{reason:?} is not in\n{}", verified.text);
+    }
+}
+
+#[test]
+fn a_lost_ondelete_is_caught() {
+    caught(&with(r#"ondelete="CASCADE", "#, ""), &[], "ON DELETE CASCADE");
+}
+
+#[test]
+fn a_constraint_left_not_valid_is_caught() {
+    let rewritten = with("op.execute(\"ALTER TABLE child VALIDATE CONSTRAINT fk_child_parent\")", "pass");
+    caught(&rewritten, &[], "validated");
+}
+
+#[test]
+fn another_order_of_columns_is_caught() {
+    caught(&with(r#"["a", "b"]"#, r#"["b", "a"]"#), &[], "ix_child_a");
+}
+
+#[test]
+fn a_renamed_constraint_is_caught() {
+    caught(&with("fk_child_parent", "fk_child"), &[], "fk_child_parent");
+}
+
+#[test]
+fn a_lost_default_is_caught() {
+    caught(&with(r#", server_default="0""#, ""), &[], "default");
+}
+
+#[test]
+fn an_incomplete_downgrade_is_caught() {
+    caught(&with("    op.drop_column(\"child\", \"c\")\n", ""), &[], "downgrade: ");
+}
+
+#[test]
+fn a_downgrade_that_fails_is_caught() {
+    let rewritten = with(r#"op.drop_column("child", "c")"#, r#"op.drop_column("child", "d")"#);
+    caught(&rewritten, &[], "downgrade: the original succeeds, the rewrite fails: ProgrammingError");
+}
+
+#[test]
+fn an_upgrade_that_fails_is_caught() {
+    let rewritten = with("VALIDATE CONSTRAINT fk_child_parent", "VALIDATE CONSTRAINT fk_child");
+    caught(&rewritten, &[], "upgrade: the original succeeds, the rewrite fails: ProgrammingError");
+}
+
+#[test]
+fn other_data_is_caught() {
+    let rewritten = with("SET b = id WHERE", "SET b = id + 1 WHERE");
+    caught(&rewritten, &[ROWS], "child");
+    let verified = Case::new(&rewritten).verify(&[]);
+    assert_eq!(verified.status, Some(0), "without rows it can't be seen: {}", verified.text);
+}
+
+#[test]
+fn an_invalid_index_is_caught() {
+    let rewritten = with("        _drop_invalid_index(\"ix_child_a\")\n", "");
+    caught(&rewritten, &[CRASH], "left behind: invalid index public.ix_child_a");
+}
+
+#[test]
+fn a_statement_that_cannot_be_repeated_is_caught() {
+    let rewritten = with(r#"server_default="0"), if_not_exists=True)"#, r#"server_default="0"))"#);
+    caught(
+        &rewritten,
+        &[CRASH],
+        "and run again: it fails: ProgrammingError: (psycopg2.errors.DuplicateColumn)",
+    );
+    let (upgrade, downgrade) =
+        text("good").split_once("def downgrade").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("both");
+    let downgrade = downgrade.replacen(r#"type_="foreignkey", if_exists=True)"#, r#"type_="foreignkey")"#, 1);
+    let rewritten = format!("{upgrade}def downgrade{downgrade}");
+    caught(&rewritten, &[CRASH], "downgrade, cut off after statement");
+}
+
+#[test]
+fn a_helper_that_stays_is_caught() {
+    let line =
+        "    op.create_check_constraint(\"safemig_child_c\", \"child\", \"c IS NOT NULL OR c IS NULL\")\n";
+    let rewritten = with("\n\ndef downgrade", &format!("{line}\n\ndef downgrade"));
+    caught(&rewritten, &[], "safemig_child_c");
+}
+
+#[test]
+fn a_validation_under_the_lock_of_its_own_transaction_is_caught() {
+    let block =
+        "    with op.get_context().autocommit_block():\n        op.execute(\"ALTER TABLE child VALIDATE";
+    let rewritten = with(block, "    op.execute(\"ALTER TABLE child VALIDATE");
+    let reason =
+        "looks up every row of foreign key fk_child_parent of child under ACCESS EXCLUSIVE on child, parent";
+    caught(&rewritten, &[], reason);
+}
+
+#[test]
+fn locks_inside_of_do_are_caught() {
+    let call = r#"op.create_index("ix_child_a", "child", ["a", "b"], postgresql_concurrently=True, if_not_exists=True)"#;
+    let block = r#"op.execute("DO $$ BEGIN CREATE INDEX IF NOT EXISTS ix_child_a ON child (a, b); END $$")"#;
+    caught(&with(call, block), &[], "builds index ix_child_a of child under SHARE on child");
+}
+
+#[test]
+fn an_update_under_a_strong_lock_is_caught() {
+    let update = "    op.execute(\"UPDATE child SET b = id WHERE b IS NULL\")\n";
+    let rewritten = with(update, "").replace(
+        "    with op.get_context().autocommit_block():\n        _drop",
+        &format!("{update}    with op.get_context().autocommit_block():\n        _drop"),
+    );
+    caught(&rewritten, &[], "reads every row of child under ACCESS EXCLUSIVE on child");
+}
+
+#[test]
+fn what_works_online_only_is_caught() {
+    let line = "    assert op.get_bind().scalar(sa.text(\"SELECT 1\")) == 1\n";
+    let rewritten = with("\n\ndef downgrade", &format!("{line}\n\ndef downgrade"));
+    caught(&rewritten, &[SQL], "alembic upgrade --sql: the original succeeds, the rewrite fails");
+}
+
+/// Writes the project without a repository, with an alembic.ini.
+fn project(env: &str, original: &str) -> TempDir {
+    let directory = TempDir::with_prefix("safemig-verify-test-").expect("a temporary directory");
+    let path = directory.path();
+    fs::create_dir_all(path.join("migrations/versions")).expect("a directory can be made");
+    for (file, text) in [
+        (
+            "alembic.ini",
+            "[alembic]\nscript_location = %(here)s/migrations\nsqlalchemy.url = postgresql+psycopg2://nobody@nowhere/none\n",
+        ),
+        ("migrations/env.py", env),
+        ("migrations/versions/tables.py", &text("tables")),
+        ("migrations/versions/original.py", original),
+    ] {
+        fs::write(path.join(file), text).expect("a file can be written");
+    }
+    directory
+}
+
+const ENV: &str = "\
+from alembic import context
+from sqlalchemy import engine_from_config
+
+engine = engine_from_config(context.config.get_section(context.config.config_ini_section), prefix='sqlalchemy.')
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+";
+
+#[test]
+fn the_projects_own_environment_runs_on_scratch_databases() {
+    let _turn = Turn::take();
+    let project = project(ENV, &text("original"));
+    let verified = verify(project.path(), SA20, &["--use-env", CRASH]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
+
+    let sqlite = ENV.replace(
+        "with engine.connect()",
+        "with __import__('sqlalchemy').create_engine('sqlite://').connect()",
+    );
+    fs::write(project.path().join("migrations/env.py"), sqlite).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &["--use-env"]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    assert!(verified.text.contains("a connection to sqlite was asked for"), "{}", verified.text);
+}
+
+#[test]
+fn missing_modules_are_replaced_on_demand() {
+    let _turn = Turn::take();
+    let original = format!("from app.settings import LIMIT\n{}", text("original"));
+    let project = project(ENV, &original);
+    let verified = verify(project.path(), SA20, &[]);
+    assert_eq!(verified.status, Some(2), "{}", verified.text);
+    assert!(verified.text.contains("No module named 'app'"), "{}", verified.text);
+    assert!(verified.text.contains("--stub-imports"), "{}", verified.text);
+    let verified = verify(project.path(), SA20, &["--stub-imports"]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+}
+
+#[test]
+fn what_fails_in_the_original_is_told() {
+    let _turn = Turn::take();
+    let original = text("original").replace("UPDATE child", "UPDATE children");
+    let verified = verify(project(ENV, &original).path(), SA20, &[]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    assert!(verified.text.contains("the original fails: ProgrammingError"), "{}", verified.text);
+    assert!(verified.text.contains("(migrations/versions/original.py:11)"), "{}", verified.text);
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let _turn = Turn::take();
+    let project =
+        project(ENV, &text("original").replace("UPDATE child", "SELECT pg_sleep(60); UPDATE child"));
+    let scratch = TempDir::with_prefix("sm").expect("a temporary directory");
+    let mut command = safemig(project.path(), SA20, &["verify"]);
+    // Where clusters and mirrors are made, so that what is left can be seen.
+    let mut child = command.env("TMPDIR", scratch.path()).spawn().expect("it starts");
+    let started = Instant::now();
+    while fs::read_dir(scratch.path()).expect("a directory").count() < 3 {
+        assert!(started.elapsed() < Duration::from_mins(1), "it does not come so far");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let interrupt = run(Command::new("kill").arg("-INT").arg(child.id().to_string()));
+    assert_eq!(interrupt.status, Some(0), "{}", interrupt.output);
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    let left: Vec<_> = fs::read_dir(scratch.path()).expect("a directory").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
