@@ -49,7 +49,7 @@ pub(crate) fn summary(proof: &Proof) -> String {
     }];
     let claims: usize = outcomes().map(|outcome| outcome.claims).sum();
     let broken: usize = outcomes().map(|outcome| outcome.broken_claims).sum();
-    parts.push(format!("{} of {} hold", claims - broken, count(claims, "lock claim")));
+    parts.push(format!("{} of {claims} lock claims hold", claims - broken));
     let blocking = outcomes().filter(|outcome| outcome.blocking().next().is_some()).count();
     if blocking > 0 {
         parts.push(format!("writers still stopped in {}", count(blocking, "place")));
@@ -60,7 +60,7 @@ pub(crate) fn summary(proof: &Proof) -> String {
         (0, 0) => {}
         (survived, 0) => parts.push(format!("{} survived", count(survived, "crash point"))),
         (survived, crashed) => {
-            parts.push(format!("{survived} of {} survived", count(survived + crashed, "crash point")));
+            parts.push(format!("{survived} of {} crash points survived", survived + crashed));
         }
     }
     if let Some(stopped) = &proof.stopped {
@@ -114,11 +114,15 @@ fn of<'a>(side: &'static str, traced: &'a Traced) -> Vec<Row<'a>> {
     let tables: std::collections::BTreeSet<&str> =
         traced.work.iter().map(|work| work.table.as_str()).collect();
     // The lock was taken by an earlier statement.
+    let earlier = |table: &str| {
+        let blocking = traced.blocking.iter().find(|blocking| blocking.work.table == table);
+        blocking.map_or_else(String::new, |blocking| format!("({})", blocking.lock))
+    };
     let others = tables.into_iter().filter(|table| !traced.locks.contains_key(*table)).map(|table| Row {
         side,
         statement: statement.clone(),
         table,
-        lock: String::new(),
+        lock: earlier(table),
         held: String::new(),
         work: work_on(table).join(", "),
         blocking: blocking(table),
