@@ -74,6 +74,7 @@ install_missing
 mkdir -p "$environment"
 make_python sa20
 make_python sa14
+make_python sa21
 for version in 12.22.0-beta.15 14.23.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
     make_postgresql "$version"
 done

@@ -3,7 +3,8 @@
 //! A fixture is a directory with
 //!
 //! - `versions/`, an Alembic history;
-//! - `locks.allowed`, the steps that still block others after the rewrite, a line `REVISION upgrade|downgrade` each;
+//! - `locks.allowed`, the steps that still block others after the rewrite, a line `REVISION upgrade|downgrade` each,
+//!   and `crash.allowed`, those that do not survive every interruption;
 //! - `portable`, an empty file: the history also runs on `SQLite`;
 //! - `sa14`, an empty file: it is also proved with SQLAlchemy 1.4 (put `alembic-version` into a `safemig.toml`);
 //! - anything else that safemig shall find above `versions/`, such as its configuration.
@@ -64,12 +65,21 @@ fn fixture_directory() -> PathBuf {
     root().join("tests/fixtures")
 }
 
+/// The example of the README, with what it still does and why.
+#[test]
+fn the_example_history() {
+    let _turn = Turn::take();
+    let shop = root().join("examples/shop");
+    let arguments = ["verify", "--rows=20", "--crash", "--sql", "--output-format=json"];
+    let problems = problems(&verify_with(&mut safemig(&shop, SA20, &arguments)), &shop);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 /// Rewrites a fixture and checks all that is promised of a rewrite.
 fn prove(name: &str) {
     let _turn = Turn::take();
     let fixture = fixture_directory().join(name);
     let mut rewritten = Rewritten::new(&fixture, &[PathBuf::new()], &[PathBuf::from("versions")]);
-    let allowed = allowed(&fixture);
     let mut check = |python: &str, postgres: Option<u32>, flags: &[&str]| {
         let json = ["verify", "versions", "--output-format", "json"];
         let mut command = safemig(&fixture, python, &[&json[..], flags].concat());
@@ -77,7 +87,7 @@ fn prove(name: &str) {
             command.env("SAFEMIG_PG_BIN", postgresql(version));
         }
         let verified = verify_with(&mut command);
-        let problems = problems(&verified, &allowed);
+        let problems = problems(&verified, &fixture);
         if !problems.is_empty() {
             let problems = problems.join("\n");
             rewritten.problem(format!("{python}, PostgreSQL {}:\n{problems}", postgres.unwrap_or(15)));
@@ -108,20 +118,20 @@ fn postgresql(version: u32) -> PathBuf {
     programs.canonicalize().expect("scripts/test.sh installs it")
 }
 
-/// The steps that are expected to block others, as `REVISION DIRECTION`.
-fn allowed(fixture: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(fixture.join("locks.allowed")).unwrap_or_default();
+/// The steps that one of the fixture's files names, as `REVISION DIRECTION`.
+fn allowed(fixture: &Path, file: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(fixture.join(file)).unwrap_or_default();
     text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// What is wrong with a proof.
-fn problems(verified: &Verified, allowed: &BTreeSet<String>) -> Vec<String> {
+fn problems(verified: &Verified, fixture: &Path) -> Vec<String> {
     let Ok(report) = serde_json::from_str::<Value>(&verified.stdout) else {
         return vec![verified.text.clone()];
     };
     let report = &report[0];
     let mut problems = Vec::new();
-    let mut blocking = BTreeSet::new();
+    let (mut blocking, mut crashed) = (BTreeSet::new(), BTreeSet::new());
     let mut compared = |place: &str, comparison: &Value| {
         if comparison["differences"] != json!([])
             || comparison["original"].is_null() != comparison["rewritten"].is_null()
@@ -141,20 +151,23 @@ fn problems(verified: &Verified, allowed: &BTreeSet<String>) -> Vec<String> {
             compared(&place, outcome);
             let is_blocking = |statement: &Value| statement["blocking"] != json!([]);
             if outcome["after"].as_array().expect("a list").iter().any(is_blocking) {
-                blocking.insert(place);
+                blocking.insert(place.clone());
+            }
+            if outcome["crash"]["failures"] != json!([]) {
+                crashed.insert(place);
             }
         }
-    }
-    let crashes =
-        touched.iter().flat_map(|revision| ["upgrade", "downgrade"].map(|direction| &revision[direction]));
-    for crash in crashes.flat_map(|outcome| outcome["crash"]["failures"].as_array().expect("a list")) {
-        problems.push(format!("{crash:#}"));
     }
     if report["notes"] != json!([]) || !report["stopped"].is_null() || touched.is_empty() {
         problems.push(format!("{}, {}", report["notes"], report["stopped"]));
     }
-    if blocking != *allowed {
-        problems.push(format!("these block others: {blocking:?}; expected were {allowed:?}"));
+    for (what, found, file) in
+        [("block others", blocking, "locks.allowed"), ("do not survive", crashed, "crash.allowed")]
+    {
+        let allowed = allowed(fixture, file);
+        if found != allowed {
+            problems.push(format!("these {what}: {found:?}; expected were {allowed:?}: {}", verified.text));
+        }
     }
     problems
 }

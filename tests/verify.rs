@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{SA20, Turn, Verified, root, run, safemig, verify};
+use support::{SA20, SA21, Turn, Verified, root, run, safemig, verify};
 use tempfile::TempDir;
 
 const CRASH: &str = "--crash";
@@ -299,6 +299,48 @@ fn the_projects_own_environment_runs_on_scratch_databases() {
     let verified = verify(project.path(), SA20, &["--use-env"]);
     assert_eq!(verified.status, Some(1), "{}", verified.text);
     assert!(verified.text.contains("a connection to sqlite was asked for"), "{}", verified.text);
+}
+
+const ASYNC_ENV: &str = "\
+import asyncio
+
+from alembic import context
+from sqlalchemy.ext.asyncio import create_async_engine
+
+
+def run(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def main():
+    async with create_async_engine('postgresql+asyncpg://nobody@nowhere/none').connect() as connection:
+        await connection.run_sync(run)
+
+
+asyncio.run(main())
+";
+
+#[test]
+fn every_driver_can_be_watched() {
+    let _turn = Turn::take();
+    let project = project(ASYNC_ENV, &text("original"));
+    // The environment of ours takes psycopg, the project's own asyncpg.
+    for flags in [&[CRASH][..], &[CRASH, "--use-env"]] {
+        let verified = verify(project.path(), SA21, flags);
+        assert_eq!(verified.status, Some(0), "{flags:?}: {}", verified.text);
+        assert!(
+            verified.text.contains("schema equal, 3 of 3 lock claims hold"),
+            "{flags:?}: {}",
+            verified.text
+        );
+        assert!(
+            verified.text.contains("builds index ix_child_a  stops writers"),
+            "{flags:?}: {}",
+            verified.text
+        );
+    }
 }
 
 #[test]

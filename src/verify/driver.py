@@ -151,6 +151,12 @@ def _listen(connection: Any) -> Any:
     return messages
 
 
+def _driver_connection(connection: Any) -> Any:
+    """What the driver calls a connection, below one of SQLAlchemy's."""
+    pooled = connection.connection
+    return getattr(pooled, "dbapi_connection", None) or pooled.connection  # its name before SQLAlchemy 1.4.24
+
+
 class Watcher:
     """Tells safemig of every statement that a migration sends."""
 
@@ -168,9 +174,9 @@ class Watcher:
     def start(self, active: bool) -> None:
         self._active, self._transaction = active, 0
 
-    def _before(self, _connection: Any, cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
+    def _before(self, sender: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
         if self._active and self.revision is not None:
-            connection = cursor.connection
+            connection = _driver_connection(sender)
             self._tell(
                 event="before",
                 revision=self.revision,
@@ -182,9 +188,9 @@ class Watcher:
             )
             self._started = time.monotonic()
 
-    def _after(self, _connection: Any, cursor: Any, *_: Any) -> None:
+    def _after(self, sender: Any, *_: Any) -> None:
         if self._active and self.revision is not None:
-            connection = cursor.connection
+            connection = _driver_connection(sender)
             ended = time.monotonic()
             traced: Dict[str, Any] = {}
             if self._connections.watched:

@@ -10,7 +10,8 @@
 //! | `server`, `cluster` | scratch databases, and where PostgreSQL is |
 //! | `driver` (`driver.py`, `env.py`, `stubs.py`), `python` | Alembic in the project's own Python |
 //! | `tree` | the directories of the two histories |
-//! | `snapshot`, `rows` | what is in a database, and what is put there |
+//! | `snapshot` | what is in a database |
+//! | `rows`, `constraints` | what is put there |
 //! | `trace` | locks and work |
 //! | `crash` | interruptions |
 //! | `blocker` | how to look at `CONCURRENTLY` in the middle |
@@ -18,6 +19,7 @@
 
 mod blocker;
 mod cluster;
+mod constraints;
 mod crash;
 pub(crate) mod driver;
 pub(crate) mod interrupt;

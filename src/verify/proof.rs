@@ -8,6 +8,7 @@ use safemig_transforms::migration::{Direction, Migration};
 use safemig_transforms::operations::sql;
 use serde::Serialize;
 
+use super::constraints::{self, Constraint};
 use super::crash::{self, Crash};
 use super::driver::{Driver, Environment, Failure, Step, Unwatched, Versions};
 use super::interrupt::Interrupt;
@@ -314,11 +315,18 @@ impl<'a> Prover<'a> {
     /// on. If there are none, both run without rows.
     fn with_rows(&mut self, planned: &Planned, line: &Database) -> Result<(Option<Database<'a>>, Pair<'a>)> {
         let target = upgrade(&planned.revision);
+        let future = if self.plan.rows == 0 { Vec::new() } else { self.future(line, &target)? };
         let choices = if self.plan.rows == 0 { &[][..] } else { &[Nulls::Some, Nulls::None, Nulls::All] };
         let mut why = None;
         for nulls in choices {
             let base = self.server.clone_of(line, "rows")?;
-            let filled = rows::fill(&mut base.connect()?, self.plan.rows, *nulls)?;
+            let filled = {
+                let mut client = base.connect()?;
+                let temporary = constraints::add(&mut client, &future)?;
+                let filled = rows::fill(&mut client, self.plan.rows, *nulls)?;
+                constraints::drop(&mut client, &temporary)?;
+                filled
+            };
             let pair = self.pair((&base, &target), (&base, &target), true)?;
             let Some(failure) = &pair.original.failure else {
                 for (table, reason) in filled.failed {
@@ -335,6 +343,19 @@ impl<'a> Prover<'a> {
             self.proof.notes.insert(note);
         }
         Ok((None, pair))
+    }
+
+    /// The constraints that a step adds to tables that are there already: rows that are made before it should
+    /// meet them.
+    fn future(&mut self, line: &Database, target: &Step) -> Result<Vec<Constraint>> {
+        let database = self.server.clone_of(line, "future")?;
+        if self.original.run(target, &database, &mut Unwatched)?.is_some() {
+            return Ok(Vec::new());
+        }
+        let before = constraints::read(&mut line.connect()?)?;
+        let mut after = constraints::read(&mut database.connect()?)?;
+        after.retain(|constraint| !before.contains(constraint));
+        Ok(after)
     }
 
     /// Run the original and the rewrite, at the same time, on clones.

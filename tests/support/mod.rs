@@ -14,6 +14,9 @@ const TURNS: usize = 2;
 /// The environment of SQLAlchemy 2.0 and a current Alembic; `sa14` has SQLAlchemy 1.4 and the Alembic of its time.
 pub(crate) const SA20: &str = "sa20";
 
+/// The newest SQLAlchemy, with psycopg and asyncpg.
+pub(crate) const SA21: &str = "sa21";
+
 /// What `scripts/test.sh` has prepared.
 ///
 /// # Panics
