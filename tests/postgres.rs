@@ -44,6 +44,7 @@ fixtures! {
     drop_index
     foreign_keys
     mixed_revision
+    not_null
     quoted_names
     schemas
     unique_constraint

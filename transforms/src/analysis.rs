@@ -148,7 +148,7 @@ fn fails_on_sqlite(migration: &Migration) -> bool {
             operation.kind,
             OperationKind::AddConstraint(_)
                 | OperationKind::DropConstraint { .. }
-                | OperationKind::AlterColumn { .. }
+                | OperationKind::AlterColumn(_)
         ) && matches!(operation.origin.receiver, Receiver::Op(_))
             && !operation.conditional
             && operation.dialects.contains(Dialects::SQLITE)
@@ -249,6 +249,7 @@ fn replay<'a>(
         let context = Context {
             catalog: &catalog,
             new_tables: &new_tables,
+            earlier: &walked.operations[..index],
             later: &walked.operations[index + 1..],
             settings,
         };
@@ -259,7 +260,7 @@ fn replay<'a>(
             rules.iter().find_map(|rule| Some((*rule, rule.check(operation, &context)?)))
         };
         let call = operation.origin.call;
-        if rerun::succeeds_first(operation, &catalog) {
+        if rerun::succeeds_first(operation, direction, &catalog) {
             report.as_expected.insert(call.start());
         }
         if direction == Direction::Upgrade && contradicts_names(operation, &catalog) {
@@ -353,7 +354,8 @@ fn shape(recipe: &Recipe) -> Recipe {
                 table.name.value = Value::Unknown;
                 table.schema.value = Value::Unknown;
             }
-            Action::Original(_) => {}
+            // Their names are spelled out.
+            Action::Original(_) | Action::AddNotNull { .. } | Action::SetNotNull { .. } => {}
         }
     }
     recipe
@@ -383,7 +385,8 @@ impl Report {
         let mut refused: BTreeMap<Key, String> = BTreeMap::new();
         let mut notes: BTreeSet<String> = BTreeSet::new();
         let mut owned: Option<(Migration, Report)> = None;
-        for _ in 0..MAX_PASSES {
+        let mut passes = 0;
+        while passes < MAX_PASSES {
             let (migration, report) = match &owned {
                 Some((migration, report)) => (migration, report),
                 None => (migration, self),
@@ -431,8 +434,14 @@ impl Report {
             notes.extend(early.notes);
             let report = check_one(&next, &self.before, settings, selected);
             owned = Some((next, report));
+            passes += 1;
         }
         let Some((next, report)) = owned else { return self.unchanged(&refused) };
+        if passes == MAX_PASSES {
+            let reason = "the rewritten file would have to be rewritten again and again";
+            return self
+                .unchanged(&self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect());
+        }
         if report.after_upgrade.same_schema(&self.after_upgrade)
             && report.after_downgrade.same_schema(&self.after_downgrade)
         {
@@ -562,7 +571,9 @@ fn early(
                         call: operation.origin.call,
                         keyword,
                         receiver: operation.origin.receiver.clone(),
-                        only_on_postgresql: portability > Portability::PostgresOnly
+                        // Looking first hurts nowhere.
+                        only_on_postgresql: keyword != "checkfirst"
+                            && portability > Portability::PostgresOnly
                             && !operation.dialects.only_postgresql(),
                     };
                     if !early.keywords.iter().any(|known| known.call == keyword.call) {

@@ -38,6 +38,17 @@ pub struct Table {
     pub partitioned: bool,
 }
 
+impl Table {
+    /// Whether there is no NULL in a column for sure, as PostgreSQL sees it.
+    #[must_use]
+    pub fn is_not_null(&self, column: &str) -> bool {
+        self.columns.iter().any(|known| known.name == column && !known.nullable)
+            || self.constraints.iter().any(|constraint| {
+                constraint.certain && constraint.valid && constraint.not_null.iter().any(|known| known == column)
+            })
+    }
+}
+
 /// A constraint under the name that it has in the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedConstraint {
@@ -48,6 +59,10 @@ pub struct NamedConstraint {
     pub certain: bool,
     /// The migrations gave it no name.
     pub automatic: bool,
+    /// The columns in which it allows no NULL, once it is valid.
+    pub not_null: Vec<String>,
+    /// False for a `NOT VALID` one with such columns.
+    pub valid: bool,
 }
 
 /// An index.
@@ -258,9 +273,9 @@ impl Catalog {
             OperationKind::DropColumn { table, column, .. } => {
                 self.drop_column(table, column.as_str(), certain);
             }
-            OperationKind::AlterColumn { table, column, new_name, nullable, type_ } => {
-                let (Some(table), Some(column)) = (table.known(), column.as_str()) else { return };
-                self.alter_column(&table, column, new_name.as_str(), *nullable, type_.as_deref());
+            OperationKind::AlterColumn(alter) => {
+                let (Some(table), Some(column)) = (alter.table.known(), alter.column.as_str()) else { return };
+                self.alter_column(&table, column, alter.new_name.as_str(), alter.nullable, alter.type_.as_deref());
             }
             OperationKind::CreateIndex(create) => {
                 let Some(table) = create.table.known() else {
@@ -306,6 +321,14 @@ impl Catalog {
                     columns: columns.unwrap_or_default(),
                 };
                 self.add_constraint(&table, &constraint, certain);
+                if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
+                    self.change(&table, |table| {
+                        for known in table.constraints.iter_mut().filter(|known| known.name == name) {
+                            known.not_null = not_null_columns(condition);
+                            known.valid = !add.not_valid || known.not_null.is_empty();
+                        }
+                    });
+                }
             }
             OperationKind::DropConstraint { table, name, .. } => match (table.known(), &name.value) {
                 (Some(table), Value::Str(name)) => self.drop_constraint(&table, name, certain),
@@ -346,8 +369,13 @@ impl Catalog {
             }
             OperationKind::Opaque { sql: Some(sql), .. } => self.mention(sql),
             OperationKind::Opaque { sql: None, .. } => self.anything_possible = true,
-            OperationKind::ValidateConstraint { .. }
-            | OperationKind::Harmless { .. }
+            OperationKind::ValidateConstraint { table, name } => self.change(table, |table| {
+                for known in table.constraints.iter_mut().filter(|known| known.name == *name) {
+                    known.valid = true;
+                }
+            }),
+            OperationKind::Harmless { .. }
+            | OperationKind::EnumType { .. }
             | OperationKind::Commit => {}
         }
     }
@@ -593,6 +621,8 @@ impl Catalog {
             columns: constraint.columns.clone(),
             certain,
             automatic: constraint.name == Value::None && constraint.kind != ConstraintKind::PrimaryKey,
+            not_null: Vec::new(),
+            valid: true,
         };
         self.change(table, |table| {
             table.constraints.retain(|known| known.name != named.name);
@@ -626,6 +656,33 @@ impl Catalog {
             self.drop_index(table.schema.as_deref(), name, certain);
         }
     }
+}
+
+/// The columns of which a condition says that they are not NULL: `a IS NOT NULL AND b > 0`.
+pub(crate) fn not_null_columns(condition: &str) -> Vec<String> {
+    let lower = condition.to_ascii_lowercase();
+    // Texts could hold anything.
+    if lower.contains(['\'', '$']) || lower.contains(" or ") {
+        return Vec::new();
+    }
+    let mut columns = Vec::new();
+    let mut start = 0;
+    for part in lower.split(" and ") {
+        let original = condition[start..start + part.len()].trim_matches([' ', '\t', '\n', '(', ')']);
+        start += part.len() + " and ".len();
+        let Some(at) = original.len().checked_sub(" is not null".len()) else { continue };
+        let Some((name, rest)) = original.split_at_checked(at) else { continue };
+        let quoted = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+        if !rest.eq_ignore_ascii_case(" is not null") {
+            continue;
+        }
+        match quoted {
+            Some(name) if !name.contains('"') => columns.push(name.to_owned()),
+            None if name.chars().all(|c| c.is_alphanumeric() || c == '_') => columns.push(name.to_lowercase()),
+            _ => {}
+        }
+    }
+    columns
 }
 
 /// Whether a name is one that PostgreSQL chooses: the table, some of its columns, and a label.

@@ -99,6 +99,11 @@ pub enum Action {
     /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is `DEFERRABLE …` or empty.
     /// With `once`, it may fail when it runs a second time.
     UniqueUsingIndex { table: TableArg, name: Name, attributes: String, once: bool },
+    /// `ALTER TABLE … ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID`; with `native` the not-null
+    /// constraint itself is `NOT VALID` (PostgreSQL 18).
+    AddNotNull { table: TableArg, column: Arg, name: Name, native: bool },
+    /// `alter_column(…, nullable=False)`.
+    SetNotNull { table: TableArg, column: Arg },
 }
 
 /// A name in a recipe.

@@ -4,7 +4,8 @@
 //! at its end. Should the migration be interrupted in between, those statements run again.
 
 use crate::catalog::{Catalog, Presence};
-use crate::operations::{Operation, OperationKind, Receiver, TableArg};
+use crate::migration::Direction;
+use crate::operations::{Column, Operation, OperationKind, Receiver, TableArg};
 use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Cost, Lock, Recipe, Step};
 use crate::settings::Target;
@@ -32,6 +33,11 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         }
         OperationKind::DropColumn { if_exists: false, .. }
         | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", target.column_if_exists()),
+        OperationKind::EnumType { checkfirst: false } => return How::With("checkfirst"),
+        // `if_not_exists` is about the table; its types are created in any case.
+        OperationKind::CreateTable { definition, .. } if definition.columns.iter().any(creates_type) => {
+            return How::Impossible;
+        }
         OperationKind::CreateTable { if_not_exists: false, .. } => {
             ("if_not_exists", target.table_if_exists())
         }
@@ -43,7 +49,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::RenameIndex { .. }
         | OperationKind::RenameConstraint { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
-        OperationKind::AlterColumn { new_name, .. } if !new_name.is_none() => return How::Impossible,
+        OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => return How::Impossible,
         OperationKind::Harmless { sql: Some(sql) }
             if sql.trim_start().to_lowercase().starts_with("insert") =>
         {
@@ -54,6 +60,15 @@ pub fn how(operation: &Operation, target: &Target) -> How {
     let possible =
         known && operation.origin.receiver != Receiver::Other && operation.origin.fixed_in_place.is_none();
     if possible { How::With(keyword) } else { How::Impossible }
+}
+
+/// Whether SQLAlchemy creates a type together with the column's table.
+fn creates_type(column: &Column) -> bool {
+    column.type_.as_ref().is_some_and(|type_| {
+        (type_.contains("Enum(") || type_.contains("ENUM("))
+            && !type_.contains("create_type=False")
+            && !type_.contains("native_enum=False")
+    })
 }
 
 /// `op.drop_constraint(…, if_exists=True)`, in place of `batch_op.drop_constraint`.
@@ -70,11 +85,13 @@ pub fn drop_constraint() -> Recipe {
 }
 
 /// Whether a statement succeeds on a first run, as far as is known: what it creates is not there
-/// yet, what it drops is there.
+/// yet, what it drops is there. Somebody has run every upgrade, but downgrades are often broken: there it
+/// must be known for sure.
 #[must_use]
-pub fn succeeds_first(operation: &Operation, catalog: &Catalog) -> bool {
+pub fn succeeds_first(operation: &Operation, direction: Direction, catalog: &Catalog) -> bool {
     match needs(operation, catalog) {
         Some(Needs::Absent(presence)) => presence != Presence::Yes,
+        Some(Needs::Present(presence)) if direction == Direction::Upgrade => presence != Presence::No,
         Some(Needs::Present(presence)) => presence == Presence::Yes,
         None => true,
     }
@@ -123,8 +140,8 @@ fn needs(operation: &Operation, catalog: &Catalog) -> Option<Needs> {
         OperationKind::DropColumn { table, column: name, if_exists: false } => {
             Needs::Present(column(table, name.as_str()))
         }
-        OperationKind::AlterColumn { table, column: name, new_name, .. } if !new_name.is_none() => {
-            Needs::Present(column(table, name.as_str()))
+        OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => {
+            Needs::Present(column(&alter.table, alter.column.as_str()))
         }
         OperationKind::DropTable { table, if_exists: false } | OperationKind::RenameTable { table, .. } => {
             let known = table.known().is_some_and(|table| catalog.table(&table).is_some());

@@ -125,6 +125,24 @@ impl Printer<'_> {
                     }
                     None => self.constraint_helper(&mut lines, Helper::ValidateConstraint, table, name),
                 },
+                Action::AddNotNull { table, column, name, native } => {
+                    // `rules` gives these steps for names that are spelled out only.
+                    let (table, name) = literal(table, name).unwrap_or_default();
+                    let column = quoted(column.as_str().unwrap_or_default());
+                    let constraint = match native {
+                        true => format!("NOT NULL {column}"),
+                        false => format!("CHECK ({column} IS NOT NULL)"),
+                    };
+                    self.execute(op, &format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint} NOT VALID"))
+                }
+                Action::SetNotNull { table, column } => {
+                    let schema = match table.schema.is_none() {
+                        true => String::new(),
+                        false => format!(", schema={}", self.argument(&table.schema)),
+                    };
+                    let (table, column) = (self.argument(&table.name), self.argument(column));
+                    format!("{op}.alter_column({table}, {column}, nullable=False{schema})")
+                }
                 Action::UniqueUsingIndex { table, name, attributes, once: true }
                     if literal(table, name).is_some() =>
                 {
@@ -232,6 +250,8 @@ impl Printer<'_> {
         let positional = call.arguments.args.len();
         if method == "drop_index" || positional == 0 {
             keywords.push((table_keyword, table));
+        } else if method == "alter_column" {
+            edits.push(edit::insert(call.arguments.args[0].start(), format!("{table}, ")));
         } else {
             let first = &call.arguments.args[0];
             let end = parenthesized_range(first.into(), (&call.arguments).into(), self.module.tokens())

@@ -7,7 +7,7 @@ use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
 
 use super::{
-    AddConstraint, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex, Definition,
+    AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex, Definition,
     DropIndex, IndexElement, OperationKind, TableArg,
 };
 use crate::python::Module;
@@ -114,13 +114,18 @@ impl Call<'_> {
                 column: self.after_table(&["column_name"], 1),
                 if_exists: self.flag("if_exists"),
             },
-            "alter_column" => OperationKind::AlterColumn {
-                table: table(0),
-                column: self.after_table(&["column_name"], 1),
-                new_name: self.arg(&["new_column_name", "name"], None),
-                nullable: self.expr(&["nullable"], None).and_then(|expr| self.scope.eval(expr).truth()),
-                type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
-            },
+            "alter_column" => {
+                let truth = |name| self.expr(&[name], None).and_then(|expr| self.scope.eval(expr).truth());
+                OperationKind::AlterColumn(AlterColumn {
+                    table: table(0),
+                    column: self.after_table(&["column_name"], 1),
+                    new_name: self.arg(&["new_column_name", "name"], None),
+                    nullable: truth("nullable"),
+                    existing_nullable: truth("existing_nullable"),
+                    type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
+                    using: self.expr(&["postgresql_using"], None).is_some(),
+                })
+            }
             "create_index" => OperationKind::CreateIndex(CreateIndex {
                 name: self.arg(&["index_name", "name"], Some(0)),
                 table: table(1),

@@ -198,13 +198,7 @@ pub enum OperationKind {
         column: Arg,
         if_exists: bool,
     },
-    AlterColumn {
-        table: TableArg,
-        column: Arg,
-        new_name: Arg,
-        nullable: Option<bool>,
-        type_: Option<String>,
-    },
+    AlterColumn(AlterColumn),
     CreateIndex(CreateIndex),
     DropIndex(DropIndex),
     AddConstraint(AddConstraint),
@@ -239,6 +233,11 @@ pub enum OperationKind {
     Harmless {
         sql: Option<String>,
     },
+    /// `sa.Enum(…).create(bind)` or `.drop(bind)`.
+    EnumType {
+        /// Whether it looks first whether there is something to do.
+        checkfirst: bool,
+    },
     /// `COMMIT`, said to the database behind Alembic's back.
     Commit,
     /// Not understood.
@@ -246,6 +245,22 @@ pub enum OperationKind {
         reason: String,
         sql: Option<String>,
     },
+}
+
+/// `alter_column`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterColumn {
+    pub table: TableArg,
+    pub column: Arg,
+    pub new_name: Arg,
+    /// What it shall be; `None` when that is not given, or not known.
+    pub nullable: Option<bool>,
+    /// What it is now, as far as it is said.
+    pub existing_nullable: Option<bool>,
+    /// The new type as SQLAlchemy code or as SQL, white space folded.
+    pub type_: Option<String>,
+    /// Old values are converted with `USING`.
+    pub using: bool,
 }
 
 /// `create_index`.
@@ -298,8 +313,8 @@ impl OperationKind {
             | Self::RenameTable { table, .. }
             | Self::AddColumn { table, .. }
             | Self::DropColumn { table, .. }
-            | Self::AlterColumn { table, .. }
             | Self::DropConstraint { table, .. } => Some(table),
+            Self::AlterColumn(alter) => Some(&alter.table),
             Self::CreateIndex(index) => Some(&index.table),
             Self::DropIndex(index) => Some(&index.table),
             Self::AddConstraint(constraint) => Some(&constraint.table),

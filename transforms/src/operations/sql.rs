@@ -3,11 +3,11 @@
 //! What is read here keeps the catalog true. Rewriting SQL text is not done yet; when it is, the
 //! same operations will carry the ranges of the text they came from.
 
-use squawk_syntax::ast::{self, AlterIndexAction, AlterTableAction, AstNode, Stmt};
+use squawk_syntax::ast::{self, AlterColumnOption, AlterIndexAction, AlterTableAction, AstNode, Stmt};
 use squawk_syntax::{SourceFile, SyntaxKind};
 
 use super::{
-    AddConstraint, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex, OperationKind,
+    AddConstraint, AlterColumn, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex, OperationKind,
     TableArg, TableName,
 };
 use crate::python::value::{Arg, Value};
@@ -213,14 +213,18 @@ fn alter_table(table: &TableName, action: &AlterTableAction) -> Option<Operation
             column: arg(&identifier(&text(&drop.column_name_ref()?))),
             if_exists: drop.if_exists().is_some(),
         },
-        AlterTableAction::RenameColumn(rename) => OperationKind::AlterColumn {
-            table: known(table),
-            column: arg(&identifier(&text(&rename.column_name_ref()?))),
+        AlterTableAction::RenameColumn(rename) => OperationKind::AlterColumn(AlterColumn {
             new_name: arg(&identifier(&text(&rename.column_name()?))),
-            nullable: None,
-            type_: None,
-        },
-        AlterTableAction::AlterColumn(_) => return Some(harmless(&text(action))),
+            ..altered(table, &text(&rename.column_name_ref()?))
+        }),
+        AlterTableAction::AlterColumn(alter) => {
+            let column = altered(table, &text(&alter.column_name_ref()?));
+            OperationKind::AlterColumn(match alter.option()? {
+                AlterColumnOption::SetNotNull(_) => AlterColumn { nullable: Some(false), ..column },
+                AlterColumnOption::DropNotNull(_) => AlterColumn { nullable: Some(true), ..column },
+                _ => return Some(harmless(&text(action))),
+            })
+        }
         AlterTableAction::SetSchema(_)
         | AlterTableAction::AttachPartition(_)
         | AlterTableAction::DetachPartition(_) => return None,
@@ -228,8 +232,30 @@ fn alter_table(table: &TableName, action: &AlterTableAction) -> Option<Operation
     })
 }
 
+/// A column that nothing has been changed of yet.
+fn altered(table: &TableName, column: &str) -> AlterColumn {
+    AlterColumn {
+        table: known(table),
+        column: arg(&identifier(column)),
+        new_name: Arg::absent(),
+        nullable: None,
+        existing_nullable: None,
+        type_: None,
+        using: false,
+    }
+}
+
 fn add_constraint(table: &TableName, constraint: &ast::Constraint) -> Option<OperationKind> {
     let whole = text(constraint).to_lowercase();
+    let condition = match constraint {
+        ast::Constraint::CheckConstraint(check) => check.expr().map(|condition| text(&condition)),
+        // Since PostgreSQL 18 a constraint like others.
+        ast::Constraint::NotNullConstraint(_) => {
+            let column = whole.split_once("not null").and_then(|(_, rest)| rest.split_whitespace().next());
+            column.map(|column| format!("{column} IS NOT NULL"))
+        }
+        _ => None,
+    };
     let (kind, name, using, referent) = match constraint {
         ast::Constraint::UniqueConstraint(c) => {
             (ConstraintKind::Unique, c.constraint_name_clause(), c.using_index(), None)
@@ -244,6 +270,9 @@ fn add_constraint(table: &TableName, constraint: &ast::Constraint) -> Option<Ope
             c.table_name_ref().map(|name| table_arg(&name)),
         ),
         ast::Constraint::CheckConstraint(c) => {
+            (ConstraintKind::Check, c.constraint_name_clause(), None, None)
+        }
+        ast::Constraint::NotNullConstraint(c) => {
             (ConstraintKind::Check, c.constraint_name_clause(), None, None)
         }
         ast::Constraint::ExcludeConstraint(c) => {
@@ -268,7 +297,7 @@ fn add_constraint(table: &TableName, constraint: &ast::Constraint) -> Option<Ope
         table: known(table),
         kind,
         columns: None,
-        condition: None,
+        condition,
         referent,
         not_valid: whole.ends_with("not valid"),
         deferrable: None,

@@ -678,6 +678,12 @@ impl<'a> Walker<'a, '_> {
                     self.push(OperationKind::Commit, call, Receiver::Other, statement, frame, alone);
                     true
                 }
+                "create" | "drop" if self.is_enum_with_bind(call, frame) => {
+                    let checkfirst = call.arguments.find_argument("checkfirst", 1).is_some();
+                    let kind = OperationKind::EnumType { checkfirst };
+                    self.push(kind, call, Receiver::Other, statement, frame, alone);
+                    true
+                }
                 _ => match &*call.func {
                     Expr::Attribute(attribute) => match &*attribute.value {
                         Expr::Name(name) => self.foreign(&name.id, call, statement, frame, alone),
@@ -687,6 +693,17 @@ impl<'a> Walker<'a, '_> {
                 },
             },
         }
+    }
+
+    /// `sa.Enum(…).create(bind)`, also where the type has a name in this file.
+    fn is_enum_with_bind(&self, call: &ExprCall, frame: &Frame<'a>) -> bool {
+        let Expr::Attribute(attribute) = &*call.func else { return false };
+        let bind = call.arguments.find_argument_value("bind", 0);
+        bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind)
+            && match &*attribute.value {
+                Expr::Name(name) => is_enum_name(name.id.as_str(), self.functions.module.body()),
+                value => is_enum(value),
+            }
     }
 
     fn is_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
@@ -937,4 +954,27 @@ fn forget_assigned(body: &[Stmt], scope: &mut Scope) {
 /// Whether a call makes a list or something else to loop over, which is no name.
 fn calls_list(call: &ExprCall) -> bool {
     matches!(callee(call), Some("list" | "dict" | "set" | "sorted" | "inspect" | "execute" | "fetchall"))
+}
+
+/// A call of `Enum`, as SQLAlchemy and its dialect for PostgreSQL have it.
+fn is_enum(expression: &Expr) -> bool {
+    let Expr::Call(call) = expression else { return false };
+    let name = match &*call.func {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => attribute.attr.as_str(),
+        _ => return false,
+    };
+    matches!(name, "Enum" | "ENUM")
+}
+
+/// Whether an enum is assigned to a name, anywhere in a file.
+fn is_enum_name(name: &str, body: &[Stmt]) -> bool {
+    body.iter().any(|statement| match statement {
+        Stmt::Assign(assign) => {
+            is_enum(&assign.value)
+                && assign.targets.iter().any(|target| matches!(target, Expr::Name(found) if found.id == name))
+        }
+        Stmt::FunctionDef(function) => is_enum_name(name, &function.body),
+        _ => false,
+    })
 }

@@ -16,6 +16,8 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// The tables that this run of the function created: nobody uses them yet.
     pub new_tables: &'a BTreeSet<TableName>,
+    /// The operations of the same function that come before.
+    pub earlier: &'a [Operation],
     /// The operations of the same function that follow.
     pub later: &'a [Operation],
     pub settings: &'a Settings,

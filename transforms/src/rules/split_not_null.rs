@@ -1,0 +1,159 @@
+//! Prove that a column has no NULL before SET NOT NULL, without a lock.
+//!
+//! ## Why is this unsafe?
+//! `SET NOT NULL` takes ACCESS EXCLUSIVE and holds it while every row is read: nobody can even read
+//! the table. PostgreSQL does not read it when a valid check constraint proves that there is no NULL.
+//! Such a constraint is added as `NOT VALID` in a moment, and validated under SHARE UPDATE EXCLUSIVE,
+//! which stops nobody, in a transaction of its own. Then `SET NOT NULL` takes a moment, too, and the
+//! constraint can go. Source: PostgreSQL manual, "ALTER TABLE", `SET NOT NULL`, since version 12.
+//!
+//! From PostgreSQL 18 on, a not-null constraint can itself be `NOT VALID`.
+//!
+//! ## Unsafe
+//! ```python
+//! """Every order has a customer."""
+//! from alembic import op
+//! import sqlalchemy as sa
+//!
+//! revision = "5e1f00d5ca1e"
+//! down_revision = "0ddba11c0de5"
+//!
+//!
+//! def upgrade():
+//!     op.alter_column("orders", "customer_id", existing_type=sa.Integer(), nullable=False)
+//!
+//!
+//! def downgrade():
+//!     op.alter_column("orders", "customer_id", existing_type=sa.Integer(), nullable=True)
+//! ```
+//!
+//! ## Safe
+//! ```python
+//! """Every order has a customer."""
+//! from alembic import op
+//! import sqlalchemy as sa
+//!
+//! revision = "5e1f00d5ca1e"
+//! down_revision = "0ddba11c0de5"
+//!
+//!
+//! def upgrade():
+//!     with op.get_context().autocommit_block():
+//!         op.execute("ALTER TABLE orders DROP CONSTRAINT IF EXISTS safemig_orders_customer_id_nn")
+//!         op.execute("ALTER TABLE orders ADD CONSTRAINT safemig_orders_customer_id_nn CHECK (customer_id IS NOT NULL) NOT VALID")
+//!         op.execute("ALTER TABLE orders VALIDATE CONSTRAINT safemig_orders_customer_id_nn")
+//!         op.alter_column("orders", "customer_id", existing_type=sa.Integer(), nullable=False)
+//!         op.execute("ALTER TABLE orders DROP CONSTRAINT IF EXISTS safemig_orders_customer_id_nn")
+//!
+//!
+//! def downgrade():
+//!     op.alter_column("orders", "customer_id", existing_type=sa.Integer(), nullable=True)
+//! ```
+
+use super::only_concurrent_indexes::display;
+use super::{Context, Violation};
+use crate::catalog::not_null_columns;
+use crate::naming;
+use crate::operations::{AlterColumn, Operation, OperationKind, TableName};
+use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
+use crate::settings::Rerun;
+
+pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
+    let OperationKind::AlterColumn(alter) = &operation.kind else { return None };
+    if alter.nullable != Some(false) || alter.existing_nullable == Some(false) {
+        return None;
+    }
+    let table = alter.table.known();
+    if let Some(table) = &table
+        && (context.may_lock(table) || is_proven(table, alter, context))
+    {
+        return None;
+    }
+    let on = display(table.map(|table| table.to_string()).as_deref());
+    let column = display(alter.column.value.symbol());
+    Some(Violation {
+        message: format!("Making {column} NOT NULL blocks reads and writes of {on} while every row is read"),
+        lock: format!("{} on {on} {}", Lock::AccessExclusive, Cost::Scan.duration()),
+        fix: fix(operation, alter, context),
+    })
+}
+
+/// Whether PostgreSQL knows already that there is no NULL.
+fn is_proven(table: &TableName, alter: &AlterColumn, context: &Context) -> bool {
+    let Some(column) = alter.column.value.symbol() else { return false };
+    let by_catalog = context.catalog.table(table).is_some_and(|table| table.is_not_null(column));
+    // The catalog need not know the table, nor whether a condition holds.
+    let proof = context.earlier.iter().rev().find_map(|operation| match &operation.kind {
+        OperationKind::AddConstraint(add) if add.table.known().as_ref() == Some(table) => {
+            let columns = not_null_columns(add.condition.as_deref()?);
+            columns.iter().any(|known| known == column).then_some(add)
+        }
+        _ => None,
+    });
+    by_catalog
+        || proof.is_some_and(|add| {
+            !add.not_valid
+                || context.earlier.iter().any(|operation| {
+                    matches!(&operation.kind, OperationKind::ValidateConstraint { table: validated, name }
+                        if validated == table && Some(name.as_str()) == add.name.value.symbol())
+                })
+        })
+}
+
+fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<Recipe, String> {
+    context.can_leave_transaction(operation)?;
+    let table = context.table(&alter.table)?;
+    let Name::Given(column) = context.given_name(&alter.column)? else { unreachable!("it is given") };
+    if ![&alter.table.name, &column].iter().all(|name| name.literal || name.range.is_none())
+        || !(alter.table.schema.literal || alter.table.schema.range.is_none())
+    {
+        return Err("the names of its table and column are not spelled out".to_owned());
+    }
+    if context.target().postgres < 12 {
+        return Err("PostgreSQL trusts a validated check constraint since 12".to_owned());
+    }
+    if !alter.new_name.is_none() {
+        return Err("it also renames the column, which can't run a second time: rename it in a call of its own".to_owned());
+    }
+    if alter.using {
+        return Err("it also converts the column with USING, which can't run a second time: use a call of its own".to_owned());
+    }
+    let columns = [column.as_str().unwrap_or_default().to_owned()];
+    let native = context.target().postgres >= 18;
+    let name = Name::Chosen(if native {
+        naming::constraint_name(&table.name, &columns, "not_null", |_| false)
+    } else {
+        naming::constraint_name(&format!("safemig_{}", table.name), &columns, "nn", |_| false)
+    });
+    let moment = |action, for_rerun| Step { action, lock: Lock::AccessExclusive, cost: Cost::Instant, for_rerun };
+    let drop = || Action::DropConstraint { table: alter.table.clone(), name: name.clone() };
+    let mut steps = Vec::new();
+    let combined = alter.type_.is_some();
+    if combined {
+        // Alembic changes the type first, which may check every constraint of the column.
+        let change = Change { remove: vec!["nullable"], ..Change::default() };
+        steps.push(moment(Action::Original(change), false));
+    }
+    if context.settings.rerun == Rerun::Repair {
+        steps.push(moment(drop(), true));
+    }
+    steps.push(moment(
+        Action::AddNotNull { table: alter.table.clone(), column: column.clone(), name: name.clone(), native },
+        false,
+    ));
+    steps.push(Step {
+        action: Action::ValidateConstraint { table: alter.table.clone(), name: name.clone() },
+        lock: Lock::ShareUpdateExclusive,
+        cost: Cost::Scan,
+        for_rerun: false,
+    });
+    if combined {
+        steps.push(moment(Action::SetNotNull { table: alter.table.clone(), column }, false));
+    } else {
+        steps.push(moment(Action::Original(Change::default()), false));
+    }
+    if !native {
+        steps.push(moment(drop(), false));
+    }
+    Ok(Recipe { steps })
+}
