@@ -439,8 +439,9 @@ impl Report {
         let Some((next, report)) = owned else { return self.unchanged(&refused) };
         if passes == MAX_PASSES {
             let reason = "the rewritten file would have to be rewritten again and again";
-            return self
-                .unchanged(&self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect());
+            return self.unchanged(
+                &self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect(),
+            );
         }
         if report.after_upgrade.same_schema(&self.after_upgrade)
             && report.after_downgrade.same_schema(&self.after_downgrade)

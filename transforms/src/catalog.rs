@@ -44,7 +44,9 @@ impl Table {
     pub fn is_not_null(&self, column: &str) -> bool {
         self.columns.iter().any(|known| known.name == column && !known.nullable)
             || self.constraints.iter().any(|constraint| {
-                constraint.certain && constraint.valid && constraint.not_null.iter().any(|known| known == column)
+                constraint.certain
+                    && constraint.valid
+                    && constraint.not_null.iter().any(|known| known == column)
             })
     }
 }
@@ -274,8 +276,16 @@ impl Catalog {
                 self.drop_column(table, column.as_str(), certain);
             }
             OperationKind::AlterColumn(alter) => {
-                let (Some(table), Some(column)) = (alter.table.known(), alter.column.as_str()) else { return };
-                self.alter_column(&table, column, alter.new_name.as_str(), alter.nullable, alter.type_.as_deref());
+                let (Some(table), Some(column)) = (alter.table.known(), alter.column.as_str()) else {
+                    return;
+                };
+                self.alter_column(
+                    &table,
+                    column,
+                    alter.new_name.as_str(),
+                    alter.nullable,
+                    alter.type_.as_deref(),
+                );
             }
             OperationKind::CreateIndex(create) => {
                 let Some(table) = create.table.known() else {
@@ -374,9 +384,7 @@ impl Catalog {
                     known.valid = true;
                 }
             }),
-            OperationKind::Harmless { .. }
-            | OperationKind::EnumType { .. }
-            | OperationKind::Commit => {}
+            OperationKind::Harmless { .. } | OperationKind::EnumType { .. } | OperationKind::Commit => {}
         }
     }
 
@@ -678,7 +686,9 @@ pub(crate) fn not_null_columns(condition: &str) -> Vec<String> {
         }
         match quoted {
             Some(name) if !name.contains('"') => columns.push(name.to_owned()),
-            None if name.chars().all(|c| c.is_alphanumeric() || c == '_') => columns.push(name.to_lowercase()),
+            None if name.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+                columns.push(name.to_lowercase());
+            }
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::catalog::{Catalog, Presence};
 use crate::migration::Direction;
-use crate::operations::{Column, Operation, OperationKind, Receiver, TableArg};
+use crate::operations::{Column, ConstraintKind, Operation, OperationKind, Receiver, TableArg};
 use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Cost, Lock, Recipe, Step};
 use crate::settings::Target;
@@ -27,17 +27,29 @@ pub fn how(operation: &Operation, target: &Target) -> How {
     let in_batch = matches!(operation.origin.receiver, Receiver::Batch(_));
     let index_keywords = target.alembic.is_some() && target.index_if_exists();
     let (keyword, known) = match &operation.kind {
-        OperationKind::AddColumn { if_not_exists: false, .. } => ("if_not_exists", target.column_if_exists()),
         OperationKind::DropConstraint { if_exists: false, .. } if in_batch && target.column_if_exists() => {
             return How::OutsideOfBatch;
         }
         OperationKind::DropColumn { if_exists: false, .. }
         | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", target.column_if_exists()),
         OperationKind::EnumType { checkfirst: false } => return How::With("checkfirst"),
-        // `if_not_exists` is about the table; its types are created in any case.
-        OperationKind::CreateTable { definition, .. } if definition.columns.iter().any(creates_type) => {
+        // `if_not_exists` is about the table or the column. Whatever SQLAlchemy sends as a statement of its
+        // own is sent in any case.
+        OperationKind::CreateTable { definition, .. }
+            if !definition.indexes.is_empty() || definition.columns.iter().any(creates_type) =>
+        {
             return How::Impossible;
         }
+        OperationKind::AddColumn { definition, .. }
+            if !definition.indexes.is_empty()
+                || definition
+                    .constraints
+                    .iter()
+                    .any(|constraint| constraint.kind != ConstraintKind::Check) =>
+        {
+            return How::Impossible;
+        }
+        OperationKind::AddColumn { if_not_exists: false, .. } => ("if_not_exists", target.column_if_exists()),
         OperationKind::CreateTable { if_not_exists: false, .. } => {
             ("if_not_exists", target.table_if_exists())
         }

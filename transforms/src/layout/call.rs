@@ -129,17 +129,18 @@ impl Printer<'_> {
                     // `rules` gives these steps for names that are spelled out only.
                     let (table, name) = literal(table, name).unwrap_or_default();
                     let column = quoted(column.as_str().unwrap_or_default());
-                    let constraint = match native {
-                        true => format!("NOT NULL {column}"),
-                        false => format!("CHECK ({column} IS NOT NULL)"),
+                    let constraint = if *native {
+                        format!("NOT NULL {column}")
+                    } else {
+                        format!("CHECK ({column} IS NOT NULL)")
                     };
-                    self.execute(op, &format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint} NOT VALID"))
+                    self.execute(
+                        op,
+                        &format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint} NOT VALID"),
+                    )
                 }
                 Action::SetNotNull { table, column } => {
-                    let schema = match table.schema.is_none() {
-                        true => String::new(),
-                        false => format!(", schema={}", self.argument(&table.schema)),
-                    };
+                    let schema = self.schema(&table.schema);
                     let (table, column) = (self.argument(&table.name), self.argument(column));
                     format!("{op}.alter_column({table}, {column}, nullable=False{schema})")
                 }
@@ -188,9 +189,13 @@ impl Printer<'_> {
         more: &str,
     ) -> String {
         lines.helpers.push(helper);
-        let schema =
-            if schema.is_none() { String::new() } else { format!(", schema={}", self.argument(schema)) };
+        let schema = self.schema(schema);
         format!("{}({}{schema}{more})", helper.name(), arguments.join(", "))
+    }
+
+    /// `, schema=…`, unless there is none.
+    fn schema(&self, schema: &Arg) -> String {
+        if schema.is_none() { String::new() } else { format!(", schema={}", self.argument(schema)) }
     }
 
     /// The edits that a recipe makes inside of the author's call.

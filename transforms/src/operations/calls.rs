@@ -7,8 +7,8 @@ use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
 
 use super::{
-    AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex, Definition,
-    DropIndex, IndexElement, OperationKind, TableArg,
+    AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
+    Definition, DropIndex, IndexElement, OperationKind, TableArg,
 };
 use crate::python::Module;
 use crate::python::scope::Scope;

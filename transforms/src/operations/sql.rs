@@ -7,8 +7,8 @@ use squawk_syntax::ast::{self, AlterColumnOption, AlterIndexAction, AlterTableAc
 use squawk_syntax::{SourceFile, SyntaxKind};
 
 use super::{
-    AddConstraint, AlterColumn, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex, OperationKind,
-    TableArg, TableName,
+    AddConstraint, AlterColumn, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex,
+    OperationKind, TableArg, TableName,
 };
 use crate::python::value::{Arg, Value};
 

@@ -48,13 +48,7 @@ macro_rules! rules {
     };
 }
 
-rules![
-    only_concurrent_indexes,
-    unique_constraint,
-    split_foreign_key,
-    split_check_constraint,
-    split_not_null,
-];
+rules![only_concurrent_indexes, unique_constraint, split_foreign_key, split_check_constraint, split_not_null,];
 
 impl Rule {
     /// The name of its file, which tells it apart.
