@@ -258,7 +258,7 @@ impl Catalog {
             OperationKind::DropColumn { table, column, .. } => {
                 self.drop_column(table, column.as_str(), certain);
             }
-            OperationKind::AlterColumn { table, column, new_name, nullable, type_ } => {
+            OperationKind::AlterColumn { table, column, new_name, nullable, type_, .. } => {
                 let (Some(table), Some(column)) = (table.known(), column.as_str()) else { return };
                 self.alter_column(&table, column, new_name.as_str(), *nullable, type_.as_deref());
             }
@@ -347,6 +347,8 @@ impl Catalog {
             OperationKind::Opaque { sql: Some(sql), .. } => self.mention(sql),
             OperationKind::Opaque { sql: None, .. } => self.anything_possible = true,
             OperationKind::ValidateConstraint { .. }
+            | OperationKind::AddEnumValue { .. }
+            | OperationKind::Truncate { .. }
             | OperationKind::Harmless { .. }
             | OperationKind::Commit => {}
         }
