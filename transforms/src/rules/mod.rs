@@ -48,7 +48,17 @@ macro_rules! rules {
     };
 }
 
-rules![only_concurrent_indexes, unique_constraint, split_foreign_key, split_check_constraint];
+rules![
+    only_concurrent_indexes,
+    unique_constraint,
+    split_foreign_key,
+    split_check_constraint,
+    drop_column,
+    drop_table,
+    rename_column,
+    rename_table,
+    prefer_jsonb,
+];
 
 impl Rule {
     /// The name of its file, which tells it apart.
