@@ -53,11 +53,15 @@ rules![
     unique_constraint,
     split_foreign_key,
     split_check_constraint,
+    add_column_not_null,
     drop_column,
     drop_table,
     rename_column,
     rename_table,
+    enum_value_in_transaction,
     prefer_jsonb,
+    truncate_table,
+    exclude_constraint,
 ];
 
 impl Rule {
