@@ -249,6 +249,7 @@ fn replay<'a>(
         let context = Context {
             catalog: &catalog,
             new_tables: &new_tables,
+            direction,
             earlier: &walked.operations[..index],
             later: &walked.operations[index + 1..],
             settings,

@@ -384,7 +384,11 @@ impl Catalog {
                     known.valid = true;
                 }
             }),
-            OperationKind::Harmless { .. } | OperationKind::EnumType { .. } | OperationKind::Commit => {}
+            OperationKind::AddEnumValue { .. }
+            | OperationKind::Truncate { .. }
+            | OperationKind::Harmless { .. }
+            | OperationKind::EnumType { .. }
+            | OperationKind::Commit => {}
         }
     }
 

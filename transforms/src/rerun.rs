@@ -60,6 +60,8 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::RenameTable { .. }
         | OperationKind::RenameIndex { .. }
         | OperationKind::RenameConstraint { .. }
+        | OperationKind::AddEnumValue { if_not_exists: false, .. }
+        | OperationKind::Truncate { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => return How::Impossible,
         OperationKind::Harmless { sql: Some(sql) }

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use safemig_transforms::analysis::History;
+use safemig_transforms::analysis::{Finding, History};
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
-use safemig_transforms::rules::RULES;
+use safemig_transforms::rules::{RULES, Rule};
 use safemig_transforms::settings::Settings;
 
 fn migration(path: &str, source: &str) -> Migration {
@@ -40,6 +40,20 @@ fn fix(given: Option<&str>, source: &str, settings: &Settings) -> String {
     fixed.source.unwrap_or_else(|| source.to_owned())
 }
 
+/// What is found in `source`, which follows `given`, and is not fixed.
+fn findings(given: Option<&str>, source: &str, settings: &Settings) -> Vec<Finding> {
+    let mut migrations: Vec<_> = given.map(|given| migration("given.py", given)).into_iter().collect();
+    migrations.push(migration("migration.py", source));
+    let mut reports = History::new(migrations, settings).check(settings, &|_, _| true);
+    reports
+        .pop()
+        .expect("a history of one")
+        .findings
+        .into_iter()
+        .filter(|finding| finding.fix.is_err())
+        .collect()
+}
+
 /// What must hold for every example, whatever it shows.
 fn check(name: &str, given: Option<&str>, before: &str, after: &str, settings: &Settings) {
     assert!(Module::parse(after.to_owned()).is_ok(), "{name}: the result is no Python");
@@ -58,10 +72,38 @@ fn every_rule_does_what_its_documentation_says() {
         let name = rule.name();
         let before =
             rule.example("Unsafe").unwrap_or_else(|| panic!("{name} has no example under `## Unsafe`"));
+        if rule.section("Instead").is_some() {
+            only_advises(rule, &before);
+            continue;
+        }
         let after = rule.example("Safe").unwrap_or_else(|| panic!("{name} has no example under `## Safe`"));
         let settings = Settings::default();
         assert_eq!(fix(None, &before, &settings), with_helpers(&after), "{name}");
         check(&name, None, &before, &with_helpers(&after), &settings);
+    }
+}
+
+/// A rule without a fix: it finds its example, says what `## Instead` says, and changes nothing. The
+/// example there is fine.
+fn only_advises(rule: &Rule, before: &str) {
+    let name = rule.name();
+    let settings = Settings::default();
+    let of_rule = |source: &str| {
+        let found = findings(None, source, &settings);
+        found.into_iter().filter(|finding| finding.rule.name() == name).collect::<Vec<_>>()
+    };
+    assert_eq!(fix(None, before, &settings), before, "{name}");
+    let section = rule.section("Instead").unwrap_or_default();
+    let advice = section.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    let found = of_rule(before);
+    assert!(!found.is_empty(), "{name} does not find its own example");
+    for finding in found {
+        let reason = finding.fix.err().unwrap_or_default();
+        let (first, rest) = reason.split_at(1);
+        assert_eq!(format!("{}{rest}.", first.to_uppercase()), advice, "{name}");
+    }
+    if let Some(instead) = rule.example("Instead") {
+        assert!(of_rule(&instead).is_empty(), "{name} finds fault with its own advice");
     }
 }
 
@@ -97,6 +139,8 @@ struct Example {
     given: Option<String>,
     before: String,
     after: String,
+    /// Of a rule that has no fix: the lines that it finds, and why.
+    found: String,
 }
 
 fn gallery_path(rule: &str) -> PathBuf {
@@ -116,6 +160,7 @@ fn parse(text: &str) -> Vec<Example> {
                     "python given" => example.given = Some(code),
                     "python before" => example.before = code,
                     "python after" => example.after = code,
+                    "text found" => example.found = code,
                     other => panic!("unknown fence {other}"),
                 }
             } else {
@@ -157,7 +202,7 @@ fn settings(words: &[String]) -> Settings {
     settings
 }
 
-fn render(rule: &safemig_transforms::rules::Rule, examples: &[Example]) -> String {
+fn render(rule: &Rule, examples: &[Example]) -> String {
     let mut out = format!("# {}\n\n{}\n", rule.name(), rule.summary());
     for example in examples {
         let _ = write!(out, "\n## {}\n\n", example.title);
@@ -169,9 +214,26 @@ fn render(rule: &safemig_transforms::rules::Rule, examples: &[Example]) -> Strin
             let _ = write!(out, "```python given\n{given}```\n\n");
         }
         let _ = write!(out, "```python before\n{}```\n\n", example.before);
-        let _ = write!(out, "```python after\n{}```\n", example.after);
+        if rule.section("Instead").is_some() {
+            let _ = write!(out, "```text found\n{}```\n", example.found);
+        } else {
+            let _ = write!(out, "```python after\n{}```\n", example.after);
+        }
     }
     out
+}
+
+/// The findings of the rule in an example, one to a line.
+fn found(rule: &Rule, example: &Example, settings: &Settings) -> String {
+    let module = Module::parse(example.before.clone()).expect("an example is Python");
+    findings(example.given.as_deref(), &example.before, settings)
+        .iter()
+        .filter(|finding| finding.rule.name() == rule.name())
+        .fold(String::new(), |mut out, finding| {
+            let line = module.position(finding.range.start()).line;
+            let _ = writeln!(out, "{line}: {}", finding.message);
+            out
+        })
 }
 
 #[test]
@@ -186,6 +248,7 @@ fn the_gallery_shows_what_the_program_does() {
             let settings = settings(&example.settings);
             example.after = fix(example.given.as_deref(), &example.before, &settings);
             let name = format!("{}: {}", rule.name(), example.title);
+            example.found = found(rule, example, &settings);
             check(&name, example.given.as_deref(), &example.before, &example.after, &settings);
         }
         let now = render(rule, &examples);

@@ -123,6 +123,7 @@ impl Call<'_> {
                     nullable: truth("nullable"),
                     existing_nullable: truth("existing_nullable"),
                     type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
+                    server_default: self.server_default().and_then(sql),
                     using: self.expr(&["postgresql_using"], None).is_some(),
                 })
             }
@@ -278,6 +279,50 @@ impl Call<'_> {
         }
     }
 
+    /// The server default that the call gives.
+    fn server_default(&self) -> Option<Value> {
+        let value = self.scope.eval(self.expr(&["server_default"], None)?);
+        (value != Value::None).then_some(value)
+    }
+
+    /// A type as code.
+    fn type_(&self, expr: &Expr) -> String {
+        let text = fold(self.module.text(expr));
+        let name = if let Expr::Call(call) = expr { &*call.func } else { expr };
+        if let Expr::Name(name) = name
+            && let Some(Value::Foreign(path)) = self.scope.get(&name.id)
+        {
+            return format!("{path}{}", &text[name.id.len()..]);
+        }
+        text
+    }
+
+    /// Whether SQLAlchemy makes the column of a primary key a `SERIAL`; where that depends on a type
+    /// that is not known, it may.
+    fn may_be_serial(&self, type_: Option<&str>, references: bool) -> bool {
+        let autoincrement = self.expr(&["autoincrement"], None).map(|expr| self.scope.eval(expr));
+        match autoincrement {
+            Some(Value::Bool(false)) => return false,
+            None if references => return false,
+            _ => {}
+        }
+        let Some(type_) = type_ else { return true };
+        let name = type_.split('(').next().and_then(|path| path.rsplit('.').next()).unwrap_or_default();
+        ![
+            "string",
+            "text",
+            "unicode",
+            "unicodetext",
+            "varchar",
+            "char",
+            "uuid",
+            "datetime",
+            "date",
+            "boolean",
+        ]
+        .contains(&name.to_ascii_lowercase().as_str())
+    }
+
     fn column(&self, definition: &mut Definition) {
         let Value::Str(name) = self.arg(&["name"], Some(0)).value else {
             definition.incomplete = true;
@@ -285,11 +330,14 @@ impl Call<'_> {
         };
         let flag = |keyword| self.flag(keyword);
         let columns = || vec![name.clone()];
-        let mut type_ = self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr)));
+        let mut type_ = self.expr(&["type_"], None).map(|expr| self.type_(expr));
+        let mut server_default = self.server_default().map(sql);
+        let mut references = false;
         for (position, arg) in self.call.arguments.args.iter().enumerate().skip(1) {
             let called = if let Expr::Call(call) = arg { callee(call) } else { None };
             match (called, arg) {
                 (Some("ForeignKey"), Expr::Call(call)) => {
+                    references = true;
                     let inner = Call { call, scope: self.scope, module: self.module, batch: None };
                     definition.constraints.push(Constraint {
                         name: inner.arg(&["name"], None).value,
@@ -305,8 +353,9 @@ impl Call<'_> {
                         columns: columns(),
                     });
                 }
-                (Some("Identity" | "Computed" | "Sequence" | "FetchedValue"), _) => {}
-                _ if position == 1 => type_ = Some(fold(self.module.text(arg))),
+                (Some("Identity" | "Computed" | "DefaultClause"), _) => server_default = Some(None),
+                (Some("Sequence" | "FetchedValue"), _) => {}
+                _ if position == 1 => type_ = Some(self.type_(arg)),
                 _ => {}
             }
         }
@@ -342,7 +391,23 @@ impl Call<'_> {
         let nullable = self
             .expr(&["nullable"], None)
             .map_or(!primary, |expr| self.scope.eval(expr).truth().unwrap_or(true));
-        definition.columns.push(Column { name, type_, nullable });
+        let unpacked = self.call.arguments.args.iter().any(Expr::is_starred_expr)
+            || self.call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
+        if server_default.is_none()
+            && (unpacked || primary && self.may_be_serial(type_.as_deref(), references))
+        {
+            server_default = Some(None);
+        }
+        definition.columns.push(Column { name, type_, nullable, server_default });
+    }
+}
+
+/// A server default as SQL: text is quoted.
+fn sql(value: Value) -> Option<String> {
+    match value {
+        Value::Str(text) => Some(format!("'{}'", text.replace('\'', "''"))),
+        Value::Sql(sql) => Some(sql),
+        _ => None,
     }
 }
 

@@ -138,9 +138,13 @@ pub enum ConstraintKind {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     pub name: String,
-    /// The type as SQLAlchemy code, white space folded (`sa.String(length=50)`).
+    /// The type as SQLAlchemy code, white space folded (`sa.String(length=50)`), or as SQL. What comes
+    /// from another package has that in front (`app.types.Money`).
     pub type_: Option<String>,
     pub nullable: bool,
+    /// What the server fills it with, as SQL; `Some(None)` when there is something (an identity, a
+    /// sequence of its own), or there may be, but its text is not known.
+    pub server_default: Option<Option<String>>,
 }
 
 /// A constraint of a table, declared with it or added later.
@@ -229,6 +233,16 @@ pub enum OperationKind {
         old: String,
         new: String,
     },
+    /// `ALTER TYPE … ADD VALUE`.
+    AddEnumValue {
+        type_: TableName,
+        value: String,
+        if_not_exists: bool,
+    },
+    /// `TRUNCATE`.
+    Truncate {
+        table: TableArg,
+    },
     /// Rows, comments, settings: nothing that the catalog keeps. The text when it is SQL.
     Harmless {
         sql: Option<String>,
@@ -259,6 +273,8 @@ pub struct AlterColumn {
     pub existing_nullable: Option<bool>,
     /// The new type as SQLAlchemy code or as SQL, white space folded.
     pub type_: Option<String>,
+    /// The new server default, as SQL, when it is known.
+    pub server_default: Option<String>,
     /// Old values are converted with `USING`.
     pub using: bool,
 }
@@ -313,7 +329,8 @@ impl OperationKind {
             | Self::RenameTable { table, .. }
             | Self::AddColumn { table, .. }
             | Self::DropColumn { table, .. }
-            | Self::DropConstraint { table, .. } => Some(table),
+            | Self::DropConstraint { table, .. }
+            | Self::Truncate { table } => Some(table),
             Self::AlterColumn(alter) => Some(&alter.table),
             Self::CreateIndex(index) => Some(&index.table),
             Self::DropIndex(index) => Some(&index.table),

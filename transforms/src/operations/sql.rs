@@ -3,7 +3,9 @@
 //! What is read here keeps the catalog true. Rewriting SQL text is not done yet; when it is, the
 //! same operations will carry the ranges of the text they came from.
 
-use squawk_syntax::ast::{self, AlterColumnOption, AlterIndexAction, AlterTableAction, AstNode, Stmt};
+use squawk_syntax::ast::{
+    self, AlterColumnOption, AlterIndexAction, AlterTableAction, AlterTypeAction, AstNode, Stmt,
+};
 use squawk_syntax::{SourceFile, SyntaxKind};
 
 use super::{
@@ -163,6 +165,19 @@ fn statement(statement: &Stmt, kinds: &mut Vec<OperationKind>) {
             }
             None => kinds.push(unread(&text)),
         },
+        Stmt::AlterType(alter) => kinds.push(add_enum_value(alter).unwrap_or_else(|| unread(&text))),
+        Stmt::Truncate(truncate) => {
+            let tables: Option<Vec<_>> = truncate
+                .table_list()
+                .map(|list| list.table_relation_names().map(|name| relation(Some(name))).collect())
+                .unwrap_or_default();
+            match tables {
+                Some(tables) if !tables.is_empty() => {
+                    kinds.extend(tables.iter().map(|table| OperationKind::Truncate { table: known(table) }));
+                }
+                _ => kinds.push(unread(&text)),
+            }
+        }
         _ => {
             let first = text.split_whitespace().next().unwrap_or_default().to_lowercase();
             kinds.push(match first.as_str() {
@@ -197,7 +212,20 @@ fn alter_table(table: &TableName, action: &AlterTableAction) -> Option<Operation
             new_name: arg(&identifier(&text(&rename.table_name()?))),
         },
         AlterTableAction::AddColumn(add) => {
-            let column = Column { name: identifier(&text(&add.column_name()?)), type_: None, nullable: true };
+            let type_ = add.ty().map(|type_| text(&type_));
+            let mut column = column(&text(&add.column_name()?), type_);
+            for constraint in add.constraints() {
+                match constraint {
+                    ast::Constraint::NotNullConstraint(_) | ast::Constraint::PrimaryKeyConstraint(_) => {
+                        column.nullable = false;
+                    }
+                    ast::Constraint::DefaultConstraint(default) => {
+                        column.server_default = Some(default.expr().map(|expr| text(&expr)));
+                    }
+                    ast::Constraint::GeneratedConstraint(_) => column.server_default = Some(None),
+                    _ => {}
+                }
+            }
             let mut definition = Definition { columns: vec![column], ..Definition::default() };
             for constraint in add.constraints() {
                 inline_constraint(&constraint, &mut definition);
@@ -241,6 +269,7 @@ fn altered(table: &TableName, column: &str) -> AlterColumn {
         nullable: None,
         existing_nullable: None,
         type_: None,
+        server_default: None,
         using: false,
     }
 }
@@ -306,6 +335,21 @@ fn add_constraint(table: &TableName, constraint: &ast::Constraint) -> Option<Ope
     }))
 }
 
+/// `ALTER TYPE … ADD VALUE`.
+fn add_enum_value(alter: &ast::AlterType) -> Option<OperationKind> {
+    let AlterTypeAction::AddValue(add) = alter.action()? else { return None };
+    let literal = text(&add.literal()?);
+    let value = literal.trim().strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'");
+    let type_ = qualified(&alter.type_name_ref()?);
+    Some(OperationKind::AddEnumValue { type_, value, if_not_exists: add.if_not_exists().is_some() })
+}
+
+/// A column of a type; `serial` and the like have a default of their own.
+fn column(name: &str, type_: Option<String>) -> Column {
+    let serial = type_.as_ref().is_some_and(|type_| type_.to_lowercase().contains("serial"));
+    Column { name: identifier(name), type_, nullable: true, server_default: serial.then_some(None) }
+}
+
 fn inline_constraint(constraint: &ast::Constraint, definition: &mut Definition) {
     let kind = match constraint {
         ast::Constraint::UniqueConstraint(_) => ConstraintKind::Unique,
@@ -329,8 +373,8 @@ fn definition(create: &ast::CreateTable) -> Definition {
         if let ast::TableArg::Column(column) = part
             && let Some(name) = column.name()
         {
-            let name = identifier(&text(&name));
-            definition.columns.push(Column { name, type_: None, nullable: true });
+            let type_ = column.ty().map(|type_| text(&type_));
+            definition.columns.push(self::column(&text(&name), type_));
         }
     }
     definition
@@ -413,6 +457,44 @@ mod tests {
             [OperationKind::Opaque { .. }]
         ));
         assert!(matches!(&read("create !! nonsense")[..], [OperationKind::Opaque { .. }]));
+    }
+
+    #[test]
+    fn columns_carry_what_fills_them() {
+        let read = |sql: &str| match read(sql).pop() {
+            Some(OperationKind::AddColumn { definition, .. }) => {
+                definition.columns.into_iter().next().expect("a column")
+            }
+            other => panic!("{other:?}"),
+        };
+        let column = read("ALTER TABLE t ADD a json NOT NULL");
+        assert_eq!(
+            (column.type_.as_deref(), column.nullable, column.server_default),
+            (Some("json"), false, None)
+        );
+        let column = read("ALTER TABLE t ADD a int DEFAULT 1 + 1 NOT NULL");
+        assert_eq!((column.nullable, column.server_default), (false, Some(Some("1 + 1".to_owned()))));
+        for filled in ["bigserial", "int GENERATED ALWAYS AS IDENTITY", "int GENERATED ALWAYS AS (b) STORED"]
+        {
+            assert_eq!(read(&format!("ALTER TABLE t ADD a {filled} NOT NULL")).server_default, Some(None));
+        }
+    }
+
+    #[test]
+    fn enum_values_and_truncated_tables_are_read() {
+        let kinds =
+            read("ALTER TYPE s.e ADD VALUE IF NOT EXISTS 'it''s' AFTER 'b'; TRUNCATE ONLY a, \"B\".c *");
+        assert!(
+            matches!(&kinds[..], [
+                OperationKind::AddEnumValue { type_, value, if_not_exists: true },
+                OperationKind::Truncate { table: a },
+                OperationKind::Truncate { table: c },
+            ] if *type_ == TableName::new(Some("s"), "e") && value == "it's"
+                && a.known() == Some(TableName::new(None, "a"))
+                && c.known() == Some(TableName::new(Some("B"), "c"))),
+            "{kinds:#?}"
+        );
+        assert!(matches!(&read("ALTER TYPE e RENAME VALUE 'a' TO 'b'")[..], [OperationKind::Opaque { .. }]));
     }
 
     #[test]

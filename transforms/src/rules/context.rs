@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::Catalog;
+use crate::migration::Direction;
 use crate::naming::MAX_BYTES;
-use crate::operations::{ConstraintKind, Operation, OperationKind, TableArg, TableName};
+use crate::operations::{AlterColumn, ConstraintKind, Operation, OperationKind, TableArg, TableName};
 use crate::python::value::{Arg, Value};
 use crate::recipe::Name;
 use crate::settings::{Naming, Settings, Target};
@@ -16,6 +17,7 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// The tables that this run of the function created: nobody uses them yet.
     pub new_tables: &'a BTreeSet<TableName>,
+    pub direction: Direction,
     /// The operations of the same function that come before.
     pub earlier: &'a [Operation],
     /// The operations of the same function that follow.
@@ -36,6 +38,13 @@ impl Context<'_> {
             || self.settings.small_tables.contains(&table.name)
             || self.settings.small_tables.contains(&table.to_string())
             || self.is_dropped_later(table)
+    }
+
+    /// Whether the running application can't know the table: this migration makes it, or does away
+    /// with it altogether.
+    #[must_use]
+    pub fn is_passing(&self, table: &TableName) -> bool {
+        self.new_tables.contains(table) || self.is_dropped_later(table)
     }
 
     fn is_dropped_later(&self, table: &TableName) -> bool {
@@ -144,6 +153,38 @@ impl Context<'_> {
     pub fn is_partitioned(&self, table: &TableName) -> bool {
         self.catalog.table(table).is_some_and(|table| table.partitioned)
     }
+}
+
+/// Whether one of the operations gives the table a column of that name.
+pub(super) fn adds_column(operations: &[Operation], table: &TableName, column: &str) -> bool {
+    operations.iter().any(|operation| match &operation.kind {
+        OperationKind::AddColumn { table: changed, definition, .. } => {
+            changed.known().as_ref() == Some(table)
+                && definition.columns.iter().any(|added| added.name == column)
+        }
+        OperationKind::AlterColumn(AlterColumn { table: changed, new_name, .. }) => {
+            changed.known().as_ref() == Some(table) && new_name.value.symbol() == Some(column)
+        }
+        _ => false,
+    })
+}
+
+/// Whether one of the operations makes a table (or a view) of that name.
+pub(super) fn makes_table(operations: &[Operation], table: &TableName) -> bool {
+    operations.iter().any(|operation| match &operation.kind {
+        OperationKind::CreateTable { table: made, .. } => made.known().as_ref() == Some(table),
+        OperationKind::RenameTable { table: renamed, new_name } => {
+            new_name.value.symbol() == Some(&table.name)
+                && renamed.known().is_some_and(|renamed| renamed.schema == table.schema)
+        }
+        OperationKind::Opaque { sql: Some(sql), .. } => {
+            let mut words = sql
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .skip_while(|word| !word.eq_ignore_ascii_case("view"));
+            words.any(|word| word.eq_ignore_ascii_case(&table.name))
+        }
+        _ => false,
+    })
 }
 
 /// A name that means the same in an f-string, in `sa.text()` and in a driver's parameter style.

@@ -48,7 +48,22 @@ macro_rules! rules {
     };
 }
 
-rules![only_concurrent_indexes, unique_constraint, split_foreign_key, split_check_constraint, split_not_null,];
+rules![
+    only_concurrent_indexes,
+    unique_constraint,
+    split_foreign_key,
+    split_check_constraint,
+    split_not_null,
+    add_column_not_null,
+    drop_column,
+    drop_table,
+    rename_column,
+    rename_table,
+    enum_value_in_transaction,
+    prefer_jsonb,
+    truncate_table,
+    exclude_constraint,
+];
 
 impl Rule {
     /// The name of its file, which tells it apart.
