@@ -45,6 +45,7 @@ fixtures! {
     foreign_keys
     mixed_revision
     not_null
+    primary_key
     quoted_names
     schemas
     unique_constraint

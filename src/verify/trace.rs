@@ -371,7 +371,9 @@ impl Watch for Tracer<'_, '_> {
             }
         }
         let state = ran.state.context("a traced statement without its state")?;
-        self.judge(told, serde_json::from_str(&state).context("the probe's answer")?);
+        let mut state: State = serde_json::from_str(&state).context("the probe's answer")?;
+        state.locks.extend(held);
+        self.judge(told, state);
         if self.statements.last().is_some_and(|statement| statement.autocommit) {
             self.release(ran.ended);
         }

@@ -350,7 +350,7 @@ fn shape(recipe: &Recipe) -> Recipe {
             }
             Action::DropConstraint { table, name }
             | Action::ValidateConstraint { table, name }
-            | Action::UniqueUsingIndex { table, name, .. } => {
+            | Action::UsingIndex { table, name, .. } => {
                 blank(name);
                 table.name.value = Value::Unknown;
                 table.schema.value = Value::Unknown;

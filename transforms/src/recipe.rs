@@ -2,7 +2,7 @@
 //!
 //! **Architecture Invariant:** nothing here is text of a program. `layout` prints it.
 
-use crate::operations::TableArg;
+use crate::operations::{ConstraintKind, TableArg};
 use crate::python::value::Arg;
 
 /// A table lock. Source: PostgreSQL manual, "Explicit Locking", table 13.2.
@@ -96,9 +96,9 @@ pub enum Action {
     DropConstraint { table: TableArg, name: Name },
     /// `ALTER TABLE … VALIDATE CONSTRAINT`.
     ValidateConstraint { table: TableArg, name: Name },
-    /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is `DEFERRABLE …` or empty.
-    /// With `once`, it may fail when it runs a second time.
-    UniqueUsingIndex { table: TableArg, name: Name, attributes: String, once: bool },
+    /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`, or `PRIMARY KEY`; `attributes` is
+    /// `DEFERRABLE …` or empty. With `once`, it may fail when it runs a second time.
+    UsingIndex { kind: ConstraintKind, table: TableArg, name: Name, attributes: String, once: bool },
     /// `ALTER TABLE … ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID`; with `native` the not-null
     /// constraint itself is `NOT VALID` (PostgreSQL 18).
     AddNotNull { table: TableArg, column: Arg, name: Name, native: bool },

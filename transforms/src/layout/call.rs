@@ -9,7 +9,7 @@ use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::helpers::Helper;
-use crate::operations::{Batch, TableArg};
+use crate::operations::{Batch, ConstraintKind, TableArg};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
@@ -144,23 +144,28 @@ impl Printer<'_> {
                     let (table, column) = (self.argument(&table.name), self.argument(column));
                     format!("{op}.alter_column({table}, {column}, nullable=False{schema})")
                 }
-                Action::UniqueUsingIndex { table, name, attributes, once: true }
+                Action::UsingIndex { kind, table, name, attributes, once: true }
                     if literal(table, name).is_some() =>
                 {
                     let (table, name) = literal(table, name).unwrap_or_default();
                     let sql = format!(
-                        "ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes}"
+                        "ALTER TABLE {table} ADD CONSTRAINT {name} {} USING INDEX {name} {attributes}",
+                        if *kind == ConstraintKind::PrimaryKey { "PRIMARY KEY" } else { "UNIQUE" }
                     );
                     self.execute(op, sql.trim_end())
                 }
-                Action::UniqueUsingIndex { table, name, attributes, .. } => {
+                Action::UsingIndex { kind, table, name, attributes, .. } => {
+                    let helper = match kind {
+                        ConstraintKind::PrimaryKey => Helper::AddPrimaryKeyUsingIndex,
+                        _ => Helper::AddUniqueUsingIndex,
+                    };
                     let more = if attributes.is_empty() {
                         String::new()
                     } else {
                         format!(", attributes={}", self.string(attributes))
                     };
                     let arguments = [self.name(name), self.argument(&table.name)];
-                    self.helper(&mut lines, Helper::AddUniqueUsingIndex, &arguments, &table.schema, &more)
+                    self.helper(&mut lines, helper, &arguments, &table.schema, &more)
                 }
             };
             if seen_call {

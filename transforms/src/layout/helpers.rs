@@ -10,14 +10,16 @@ use ruff_python_ast::{Stmt, StmtFunctionDef};
 pub(crate) enum Helper {
     DropInvalidIndex,
     AddUniqueUsingIndex,
+    AddPrimaryKeyUsingIndex,
     DropConstraint,
     ValidateConstraint,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 4] = [
+pub(crate) const ALL: [Helper; 5] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
+    Helper::AddPrimaryKeyUsingIndex,
     Helper::DropConstraint,
     Helper::ValidateConstraint,
 ];
@@ -38,6 +40,7 @@ impl Helper {
         match self {
             Self::DropInvalidIndex => "_drop_invalid_index",
             Self::AddUniqueUsingIndex => "_add_unique_using_index",
+            Self::AddPrimaryKeyUsingIndex => "_add_primary_key_using_index",
             Self::DropConstraint => "_drop_constraint_if_exists",
             Self::ValidateConstraint => "_validate_constraint",
         }
@@ -50,6 +53,9 @@ impl Helper {
             }
             Self::AddUniqueUsingIndex => {
                 "Make a unique index a constraint, unless an earlier run already did."
+            }
+            Self::AddPrimaryKeyUsingIndex => {
+                "Make a unique index the primary key, unless an earlier run already did."
             }
             Self::DropConstraint => "Drop the constraint that an interrupted run leaves behind.",
             Self::ValidateConstraint => "Check the rows that were there before the constraint.",
@@ -99,6 +105,28 @@ impl Helper {
                 WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
             ) THEN
                 ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes};
+            END IF;
+        END
+        $$
+        """
+    )
+"#
+            }
+            Self::AddPrimaryKeyUsingIndex => {
+                r#"def _add_primary_key_using_index(constraint_name, table_name, schema=None):
+    """Make a unique index the primary key, unless an earlier run already did."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            IF NOT EXISTS (
+                SELECT FROM pg_constraint
+                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
+            ) THEN
+                ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};
             END IF;
         END
         $$

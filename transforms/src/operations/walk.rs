@@ -818,12 +818,18 @@ impl<'a> Walker<'a, '_> {
         let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
         let kind = match (helper, table.known(), name.as_str()) {
             (Helper::DropConstraint, ..) => OperationKind::DropConstraint { table, name, if_exists: true },
-            (Helper::AddUniqueUsingIndex, Some(table), Some(name)) => OperationKind::UseIndex {
-                table,
-                name: name.to_owned(),
-                index: name.to_owned(),
-                kind: ConstraintKind::Unique,
-            },
+            (Helper::AddUniqueUsingIndex | Helper::AddPrimaryKeyUsingIndex, Some(table), Some(name)) => {
+                OperationKind::UseIndex {
+                    table,
+                    name: name.to_owned(),
+                    index: name.to_owned(),
+                    kind: if helper == Helper::AddUniqueUsingIndex {
+                        ConstraintKind::Unique
+                    } else {
+                        ConstraintKind::PrimaryKey
+                    },
+                }
+            }
             _ => OperationKind::Harmless { sql: None },
         };
         self.push(kind, call, Receiver::Other, statement, frame, true);

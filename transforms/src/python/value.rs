@@ -93,6 +93,12 @@ pub struct Arg {
 }
 
 impl Arg {
+    /// A text that stands nowhere in the source.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self { value: Value::Str(text.to_owned()), range: None, literal: true, exact: false }
+    }
+
     /// An argument that is not there.
     #[must_use]
     pub fn absent() -> Self {

@@ -54,6 +54,7 @@ rules![
     split_foreign_key,
     split_check_constraint,
     split_not_null,
+    primary_key,
     add_column_not_null,
     drop_column,
     drop_table,

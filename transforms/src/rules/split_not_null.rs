@@ -54,7 +54,8 @@ use super::only_concurrent_indexes::display;
 use super::{Context, Violation};
 use crate::catalog::not_null_columns;
 use crate::naming;
-use crate::operations::{AlterColumn, Operation, OperationKind, TableName};
+use crate::operations::{AlterColumn, Operation, OperationKind, TableArg, TableName};
+use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
 use crate::settings::Rerun;
 
@@ -102,31 +103,16 @@ fn is_proven(table: &TableName, alter: &AlterColumn, context: &Context) -> bool 
 
 fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<Recipe, String> {
     context.can_leave_transaction(operation)?;
-    let table = context.table(&alter.table)?;
-    let Name::Given(column) = context.given_name(&alter.column)? else { unreachable!("it is given") };
-    if ![&alter.table.name, &column].iter().all(|name| name.literal || name.range.is_none())
-        || !(alter.table.schema.literal || alter.table.schema.range.is_none())
-    {
-        return Err("the names of its table and column are not spelled out".to_owned());
-    }
-    if context.target().postgres < 12 {
-        return Err("PostgreSQL trusts a validated check constraint since 12".to_owned());
-    }
     if !alter.new_name.is_none() {
-        return Err("it also renames the column, which can't run a second time: rename it in a call of its own".to_owned());
+        return Err("it also renames the column, which can't run a second time: rename it in a call of its own"
+            .to_owned());
     }
     if alter.using {
-        return Err("it also converts the column with USING, which can't run a second time: use a call of its own".to_owned());
+        return Err("it also converts the column with USING, which can't run a second time: use a call of its own"
+            .to_owned());
     }
-    let columns = [column.as_str().unwrap_or_default().to_owned()];
     let native = context.target().postgres >= 18;
-    let name = Name::Chosen(if native {
-        naming::constraint_name(&table.name, &columns, "not_null", |_| false)
-    } else {
-        naming::constraint_name(&format!("safemig_{}", table.name), &columns, "nn", |_| false)
-    });
-    let moment = |action, for_rerun| Step { action, lock: Lock::AccessExclusive, cost: Cost::Instant, for_rerun };
-    let drop = || Action::DropConstraint { table: alter.table.clone(), name: name.clone() };
+    let proof = prove(&alter.table, &alter.column, native, context)?;
     let mut steps = Vec::new();
     let combined = alter.type_.is_some();
     if combined {
@@ -134,26 +120,64 @@ fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<
         let change = Change { remove: vec!["nullable"], ..Change::default() };
         steps.push(moment(Action::Original(change), false));
     }
-    if context.settings.rerun == Rerun::Repair {
-        steps.push(moment(drop(), true));
+    steps.extend(proof.steps);
+    let (table, column) = (alter.table.clone(), alter.column.clone());
+    let set = if combined {
+        Action::SetNotNull { table: table.clone(), column }
+    } else {
+        Action::Original(Change::default())
+    };
+    steps.push(moment(set, false));
+    if !native {
+        steps.push(moment(Action::DropConstraint { table, name: proof.name }, false));
     }
-    steps.push(moment(
-        Action::AddNotNull { table: alter.table.clone(), column: column.clone(), name: name.clone(), native },
-        false,
-    ));
+    Ok(Recipe { steps })
+}
+
+/// A constraint that proves a column to be free of NULL.
+pub(super) struct Proof {
+    pub(super) name: Name,
+    /// The steps that add and validate it.
+    pub(super) steps: Vec<Step>,
+}
+
+/// With `native` it is the not-null constraint itself, else a check that can go afterwards.
+pub(super) fn prove(
+    table: &TableArg,
+    column: &Arg,
+    native: bool,
+    context: &Context,
+) -> Result<Proof, String> {
+    let known = context.table(table)?;
+    let Name::Given(column) = context.given_name(column)? else { return Err("its name is not known".to_owned()) };
+    if ![&table.name, &table.schema, &column].iter().all(|name| name.literal || name.range.is_none()) {
+        return Err("the names of its table and column are not spelled out".to_owned());
+    }
+    if context.target().postgres < 12 {
+        return Err("PostgreSQL trusts a validated check constraint since 12".to_owned());
+    }
+    let columns = [column.as_str().unwrap_or_default().to_owned()];
+    let name = Name::Chosen(if native {
+        naming::constraint_name(&known.name, &columns, "not_null", |_| false)
+    } else {
+        naming::constraint_name(&format!("safemig_{}", known.name), &columns, "nn", |_| false)
+    });
+    let table = || table.clone();
+    let mut steps = Vec::new();
+    if context.settings.rerun == Rerun::Repair {
+        steps.push(moment(Action::DropConstraint { table: table(), name: name.clone() }, true));
+    }
+    steps.push(moment(Action::AddNotNull { table: table(), column, name: name.clone(), native }, false));
     steps.push(Step {
-        action: Action::ValidateConstraint { table: alter.table.clone(), name: name.clone() },
+        action: Action::ValidateConstraint { table: table(), name: name.clone() },
         lock: Lock::ShareUpdateExclusive,
         cost: Cost::Scan,
         for_rerun: false,
     });
-    if combined {
-        steps.push(moment(Action::SetNotNull { table: alter.table.clone(), column }, false));
-    } else {
-        steps.push(moment(Action::Original(Change::default()), false));
-    }
-    if !native {
-        steps.push(moment(drop(), false));
-    }
-    Ok(Recipe { steps })
+    Ok(Proof { name, steps })
+}
+
+/// A step that takes the strongest lock for a moment.
+pub(super) fn moment(action: Action, for_rerun: bool) -> Step {
+    Step { action, lock: Lock::AccessExclusive, cost: Cost::Instant, for_rerun }
 }

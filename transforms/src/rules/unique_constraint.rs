@@ -73,7 +73,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     if table.as_ref().is_some_and(|table| context.may_lock(table)) {
         return None;
     }
-    let fix = fix(operation, add, context);
+    let fix = using_index(operation, add, context);
     let on = display(table.map(|table| table.to_string()).as_deref());
     let what = add.name.as_str().map_or_else(
         || "a unique constraint".to_owned(),
@@ -86,7 +86,12 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     })
 }
 
-fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<Recipe, String> {
+/// The steps for a constraint that is made of an index.
+pub(super) fn using_index(
+    operation: &Operation,
+    add: &AddConstraint,
+    context: &Context,
+) -> Result<Recipe, String> {
     context.can_leave_transaction(operation)?;
     let table = context.table(&add.table)?;
     if context.is_partitioned(&table) {
@@ -111,7 +116,8 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     }
     steps.extend(concurrent_build(name.clone(), &add.table.schema, change, false, context));
     steps.push(Step {
-        action: Action::UniqueUsingIndex {
+        action: Action::UsingIndex {
+            kind: add.kind,
             table: add.table.clone(),
             name,
             attributes,
