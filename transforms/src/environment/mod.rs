@@ -48,6 +48,9 @@ pub struct Place {
 pub struct Configure {
     pub place: Place,
     pub per_migration: PerMigration,
+    /// A call after it whose effect ends with the transaction, or may: `SET LOCAL …`,
+    /// `pg_advisory_xact_lock(…)`.
+    pub lasting: Option<TextRange>,
 }
 
 /// What `context.configure(…)` is told about `transaction_per_migration`.

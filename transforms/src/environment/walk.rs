@@ -130,6 +130,15 @@ struct Dictionary {
     complete: bool,
 }
 
+/// A `context.configure()` that holds.
+#[derive(Debug, Clone, Copy)]
+struct Configured {
+    call: TextRange,
+    /// Whether a connection is given to it, and which.
+    online: bool,
+    connection: Option<Id>,
+}
+
 /// A transaction that is open.
 #[derive(Debug, Clone)]
 struct Open {
@@ -142,8 +151,10 @@ struct Open {
 struct Flow<'a> {
     frames: Vec<Frame<'a>>,
     open: BTreeMap<Id, Open>,
-    /// The last `context.configure()` with a connection.
-    configured: Option<(TextRange, Option<Id>)>,
+    /// The last `context.configure()`.
+    configured: Option<Configured>,
+    /// A call after it whose effect ends with the transaction, or may.
+    lasting: Option<TextRange>,
     /// In `context.begin_transaction()`.
     inside: bool,
     /// Nothing that follows is run.
@@ -184,6 +195,7 @@ impl Flow<'_> {
             self.open.entry(id).or_insert(open);
         }
         self.configured = self.configured.take().or(other.configured);
+        self.lasting = self.lasting.or(other.lasting);
         self.inside |= other.inside;
     }
 }
@@ -736,6 +748,7 @@ impl<'a> Walker<'a> {
             let id = id.unwrap_or_else(|| self.register(&attribute.value));
             let place = self.place(call);
             let text = first.and_then(|statement| self.sql(statement));
+            self.note_lasting(call, Some(id), text.as_deref());
             let kind = ObstacleKind::Statement(text);
             self.flow.open.entry(id).or_insert(Open { place, kind });
         } else if matches!(name, "commit" | "rollback" | "close") {
@@ -854,6 +867,11 @@ impl<'a> Walker<'a> {
         match name {
             "configure" => self.configure(call),
             "run_migrations" => self.run(call),
+            "execute" => {
+                let text = call.arguments.args.first().and_then(|statement| self.sql(statement));
+                self.note_lasting(call, None, text.as_deref());
+                return;
+            }
             // Where it is no block's own expression, such as `stack.enter_context(…)`.
             "begin_transaction" => self.flow.inside = true,
             _ => return,
@@ -872,26 +890,44 @@ impl<'a> Walker<'a> {
         }
         let per_migration = self.per_migration(call);
         let place = self.place(call);
-        let known = self
-            .configures
-            .entry(call.start())
-            .or_insert_with(|| Configure { place, per_migration: per_migration.clone() });
+        let known = self.configures.entry(call.start()).or_insert_with(|| Configure {
+            place,
+            per_migration: per_migration.clone(),
+            lasting: None,
+        });
         if known.per_migration != per_migration {
             // Called in several ways: its dictionary does not always hold the same.
             let spread = call.arguments.keywords.iter().find(|keyword| keyword.arg.is_none());
             let spelled = spread.map(|spread| self.module.text(&spread.value).to_owned());
             known.per_migration = spelled.map_or(per_migration, PerMigration::Hidden);
         }
-        // Without a connection it is offline, or the connection is hidden.
-        self.flow.configured = connection.map(|_| (call.range(), id));
+        let online = connection.is_some();
+        self.flow.configured = Some(Configured { call: call.range(), online, connection: id });
+        self.flow.lasting = None;
         if let Some(open) = id.and_then(|id| self.flow.open.get(&id)).cloned() {
             self.obstacle(&open, call.range());
         }
     }
 
+    /// What is run after `context.configure()` is in the transaction of the revisions.
+    fn note_lasting(&mut self, call: &ExprCall, id: Option<Id>, text: Option<&str>) {
+        let Some(configured) = self.flow.configured else { return };
+        let is_other =
+            matches!((id, configured.connection), (Some(id), Some(of_alembic)) if id != of_alembic);
+        if !is_other && text.is_none_or(ends_with_transaction) {
+            self.flow.lasting.get_or_insert(call.range());
+        }
+    }
+
     fn run(&mut self, call: &'a ExprCall) {
-        let Some((configure, id)) = self.flow.configured else { return };
-        match id.and_then(|id| self.flow.open.get(&id)).cloned() {
+        let Some(Configured { call: configure, online, connection }) = self.flow.configured else { return };
+        if let Some(known) = self.configures.get_mut(&configure.start()) {
+            known.lasting = known.lasting.or(self.flow.lasting);
+        }
+        if !online {
+            return;
+        }
+        match connection.and_then(|id| self.flow.open.get(&id)).cloned() {
             Some(open) if open.kind == ObstacleKind::Begun => self.obstacle(&open, configure),
             // A statement that follows `context.configure()` shares Alembic's transaction.
             _ if !self.flow.inside => {
@@ -957,6 +993,14 @@ impl<'a> Walker<'a> {
         let value = call.arguments.args.first().map(|url| self.scope().eval(url));
         is_create && value.is_some_and(|value| value.symbol().is_some_and(is_other_database))
     }
+}
+
+/// Whether a statement does something that ends with the transaction.
+fn ends_with_transaction(sql: &str) -> bool {
+    let words: Vec<_> = sql.split_whitespace().map(str::to_ascii_lowercase).collect();
+    let first: Vec<_> = words.iter().take(2).map(String::as_str).collect();
+    matches!(first.as_slice(), ["lock", ..] | ["set", "local" | "transaction"])
+        || words.iter().any(|word| word.contains("xact_lock") || word.contains("set_config"))
 }
 
 const KEYWORD: &str = "transaction_per_migration";

@@ -117,7 +117,7 @@ pub(super) fn check(environment: &Environment, settings: &Settings) -> Vec<Viola
         let mut of_this = obstacles.iter().filter(|obstacle| obstacle.configure == configure.place.call);
         of_this.any(|obstacle| obstacle.kind == ObstacleKind::NotBegun)
     };
-    let configures = environment.configures.iter().filter_map(|one| configure(one, not_begun(one)));
+    let configures = environment.configures.iter().filter_map(|one| configure(one, not_begun(one), environment));
     let obstacles = obstacles.iter().filter_map(|obstacle| {
         let configure = environment.configures.iter().find(|one| one.place.call == obstacle.configure)?;
         obstructs(obstacle, configure, environment)
@@ -126,10 +126,19 @@ pub(super) fn check(environment: &Environment, settings: &Settings) -> Vec<Viola
 }
 
 /// What `context.configure()` is not told.
-fn configure(configure: &Configure, not_begun: bool) -> Option<Violation> {
+fn configure(configure: &Configure, not_begun: bool, environment: &Environment) -> Option<Violation> {
     let fix = match &configure.per_migration {
         PerMigration::On => return None,
-        PerMigration::Missing => Ok(FIX),
+        PerMigration::Missing => match configure.lasting {
+            None => Ok(FIX),
+            Some(range) => {
+                let line = environment.module.position(range.start()).line;
+                Err(format!(
+                    "what line {line} does may end with the first revision's transaction; take a lock of the \
+                     session (`pg_advisory_lock`), set without `LOCAL`"
+                ))
+            }
+        },
         PerMigration::Off => Err("`transaction_per_migration` is off by its author's word".to_owned()),
         PerMigration::Hidden(spelled) => Err(format!(
             "`**{spelled}` may have it already; set `transaction_per_migration` where that comes from \
