@@ -451,9 +451,11 @@ impl<'a> Walker<'a> {
         match &*call.func {
             Expr::Attribute(attribute) => match attribute.attr.as_str() {
                 "connect" | "execution_options" => self.connection(&attribute.value),
-                "enter_context" | "enter_async_context" | "push" => self.connection(first?),
-                "configure" if !self.is_context(&attribute.value) => self.connection(first?),
-                "inspect" => self.connection(first?),
+                // What looks into the database through it stands for it.
+                "configure" if self.is_context(&attribute.value) => None,
+                "enter_context" | "enter_async_context" | "push" | "configure" | "inspect" => {
+                    self.connection(first?)
+                }
                 _ => None,
             },
             Expr::Name(name) if matches!(name.id.as_str(), "inspect" | "closing" | "nullcontext") => {
@@ -719,7 +721,7 @@ impl<'a> Walker<'a> {
                     // Without a value it is `None`, which is false.
                     match call.arguments.args.get(1) {
                         Some(value) if dictionary.per_migration.is_none() => {
-                            self.put(&mut dictionary, item, value)
+                            self.put(&mut dictionary, item, value);
                         }
                         _ => {}
                     }
