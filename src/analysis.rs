@@ -6,16 +6,20 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
+use safemig_transforms::environment;
 use safemig_transforms::migration::Migration;
 
 use crate::cli;
 use crate::config::Config;
-use crate::project::Group;
+use crate::project::{Environment, Group};
 use crate::selection::{self, Layer, RuleSet};
 use crate::walk::PathGlobs;
 
 /// Why a fix that may change what a migration does is not made.
 pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
+
+const NOT_WRITTEN: &str = "the file could not be written";
+const NO_LAYOUT: &str = "it could not be laid out";
 
 /// Which rules apply where, and which of them may fix.
 #[derive(Debug)]
@@ -118,13 +122,9 @@ impl Judged<'_> {
         self.fixed = None;
         for verdict in &mut self.verdicts {
             if verdict.is_ok() {
-                *verdict = Err("the file could not be written".to_owned());
+                *verdict = Err(NOT_WRITTEN.to_owned());
             }
         }
-    }
-
-    pub(crate) fn fixed_count(&self) -> usize {
-        self.fixed_findings().count()
     }
 
     /// The findings that the fix removes.
@@ -132,6 +132,74 @@ impl Judged<'_> {
         let verdicts = self.report.findings.iter().zip(&self.verdicts);
         verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
     }
+}
+
+/// What came out for one `env.py`.
+#[derive(Debug)]
+pub(crate) struct JudgedEnvironment<'a> {
+    pub(crate) environment: &'a environment::Environment,
+    pub(crate) path: &'a Path,
+    pub(crate) report: environment::Report,
+    /// For each finding of the report: nothing, or why there is no fix.
+    pub(crate) verdicts: Vec<Result<(), String>>,
+    /// The text after the fix; `None` when nothing changes.
+    pub(crate) fixed: Option<String>,
+    /// What is left then, where it stands in that text, with the reasons.
+    left: Vec<(environment::Finding, String)>,
+}
+
+impl JudgedEnvironment<'_> {
+    /// What remains when the fix is applied, with the reasons.
+    pub(crate) fn left(&self) -> Vec<(&environment::Finding, String)> {
+        if self.fixed.is_some() {
+            return self.left.iter().map(|(finding, reason)| (finding, reason.clone())).collect();
+        }
+        let verdicts = self.report.findings.iter().zip(&self.verdicts);
+        verdicts.filter_map(|(finding, verdict)| Some((finding, verdict.as_ref().err()?.clone()))).collect()
+    }
+
+    /// The text after the fix.
+    pub(crate) fn source(&self) -> &str {
+        self.fixed.as_deref().unwrap_or_else(|| self.environment.module.source())
+    }
+
+    /// The fix could not be applied: everything is as it was.
+    pub(crate) fn not_written(&mut self) {
+        self.fixed = None;
+        for verdict in self.verdicts.iter_mut().filter(|verdict| verdict.is_ok()) {
+            *verdict = Err(NOT_WRITTEN.to_owned());
+        }
+    }
+
+    /// The findings that the fix removes.
+    pub(crate) fn fixed_findings(&self) -> impl Iterator<Item = &environment::Finding> {
+        let verdicts = self.report.findings.iter().zip(&self.verdicts);
+        verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
+    }
+}
+
+/// Check an `env.py` and try out its fixes; `None` when it could not be read. A baseline has no part
+/// in it: it runs each time.
+pub(crate) fn judge_environment<'a>(found: &'a Environment, rules: &Rules) -> Option<JudgedEnvironment<'a>> {
+    let environment = found.content.as_ref().ok()?;
+    let ignored = rules.ignored(&found.path);
+    let selected = |_: &str, rule: &str| {
+        rules.selected.contains(rule) && !ignored.iter().any(|rules| rules.contains(rule))
+    };
+    let report = environment.check(&found.settings, &selected);
+    let allowed = |finding: &environment::Finding| rules.refusal(&finding.rule.name()).is_none();
+    let environment::Fixed { source, left } = report.fix(environment, &found.settings, &selected, &allowed);
+    let reason = |finding: &environment::Finding| match &finding.violation.fix {
+        Err(reason) => reason.clone(),
+        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| NO_LAYOUT.to_owned()),
+    };
+    let verdict = |finding: &environment::Finding| {
+        let fixed = source.is_some() && finding.violation.fix.is_ok() && allowed(finding);
+        if fixed { Ok(()) } else { Err(reason(finding)) }
+    };
+    let verdicts = report.findings.iter().map(verdict).collect();
+    let left = left.into_iter().map(|finding| (finding.clone(), reason(&finding))).collect();
+    Some(JudgedEnvironment { environment, path: &found.path, verdicts, report, fixed: source, left })
 }
 
 /// Check a history and try out the fixes of what is reported.
@@ -195,7 +263,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
 fn reason(finding: &Finding, rules: &Rules) -> String {
     match &finding.fix {
         Err(reason) => reason.clone(),
-        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| "it could not be laid out".to_owned()),
+        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| NO_LAYOUT.to_owned()),
     }
 }
 

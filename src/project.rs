@@ -14,6 +14,7 @@ use memchr::{memchr, memmem};
 use rayon::prelude::*;
 use ruff_text_size::TextRange;
 use safemig_transforms::analysis::History;
+use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::settings::{Naming, Rerun, Settings, Target};
 
@@ -42,6 +43,8 @@ pub(crate) struct Wanted<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Histories {
     pub(crate) groups: Vec<Group>,
+    /// Every `env.py` that is reported.
+    pub(crate) environments: Vec<Environment>,
     /// What could not be read.
     pub(crate) problems: Vec<Problem>,
     /// How many files and directories an exclude glob hid.
@@ -66,6 +69,25 @@ pub(crate) struct Group {
     pub(crate) settings: Settings,
     pub(crate) versions: Versions,
     pub(crate) naming: NamingConvention,
+}
+
+/// An `env.py`. It is no part of a history, and reported only where it was named, or all was.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) content: Result<environment::Environment, Invalid>,
+    pub(crate) settings: Settings,
+}
+
+impl Environment {
+    /// The path as reports show it.
+    pub(crate) fn shown(&self) -> &str {
+        match &self.content {
+            Ok(environment) => &environment.path,
+            Err(invalid) => &invalid.shown,
+        }
+    }
 }
 
 /// Where a migration comes from.
@@ -132,6 +154,13 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
         && let Some(project) = locate::discover(&wanted.request)?
     {
         found.looked_in = project.version_locations.iter().map(|path| shown(path, directory)).collect();
+        if let Some(path) = &project.env_py {
+            if wanted.filter.exclude.matches(path) {
+                found.excluded += 1;
+            } else {
+                read_environment(path, &project, wanted, &mut found);
+            }
+        }
         let group = whole_project(project, Vec::new(), wanted, &mut found);
         found.groups.push(group);
         return Ok(found);
@@ -142,8 +171,14 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
     let walked = walk::named_paths(paths, directory, &wanted.filter)?;
     found.problems.extend(walked.problems);
     found.excluded = walked.excluded.len();
+    let is_environment = |path: &PathBuf| path.file_name().is_some_and(|name| name == "env.py");
+    let (environments, files): (Vec<_>, Vec<_>) = walked.files.into_iter().partition(is_environment);
+    for path in environments {
+        let project = locate::for_path(&path, &wanted.request)?;
+        read_environment(&path, &project, wanted, &mut found);
+    }
     let mut sources = Vec::new();
-    for source in read_all(walked.files, directory) {
+    for source in read_all(files, directory) {
         match source.content {
             Content::Migration(_) | Content::Invalid(_) => sources.push(source),
             Content::Unreadable(problem) => found.problems.push(problem),
@@ -179,6 +214,11 @@ fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
         found.excluded = 1;
         return Ok(found);
     }
+    if wanted.stdin_filename.is_some_and(|name| name.file_name().is_some_and(|name| name == "env.py")) {
+        let project = locate::for_path(&path, &wanted.request)?;
+        found.environments.extend(environment(&path, &project, bytes, wanted));
+        return Ok(found);
+    }
     let content = parse(&path, &name, bytes, || {
         String::from_utf8_lossy(found.stdin.as_deref().unwrap_or_default()).into_owned()
     });
@@ -196,6 +236,48 @@ fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
     let group = whole_project(project, vec![source], wanted, &mut found);
     found.groups.push(group);
     Ok(found)
+}
+
+/// Add an `env.py`, if it is one of Alembic's.
+fn read_environment(path: &Path, project: &AlembicProject, wanted: &Wanted<'_>, found: &mut Histories) {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            found.problems.push(Problem { path: path.to_path_buf(), message: reason(&error) });
+            return;
+        }
+    };
+    found.environments.extend(environment(path, project, bytes, wanted));
+}
+
+/// What an `env.py` says; `None` when it is not one of Alembic's.
+fn environment(
+    path: &Path,
+    project: &AlembicProject,
+    bytes: Vec<u8>,
+    wanted: &Wanted<'_>,
+) -> Option<Environment> {
+    let configured = project.config_path.is_some()
+        && project.env_py.as_ref().is_some_and(|env_py| real(env_py) == real(path));
+    let speaks_of = |word: &[u8]| memmem::find(&bytes, word).is_some();
+    // Many a file of this name has nothing to do with Alembic.
+    if !configured && !(speaks_of(b"alembic") && (speaks_of(b"run_migrations") || speaks_of(b".configure"))) {
+        return None;
+    }
+    let name = shown(path, wanted.request.working_directory);
+    let content = match text(bytes) {
+        Ok(source) => match environment::Environment::parse(name.clone(), source.clone()) {
+            Ok(environment) => Ok(environment?),
+            Err(error) => Err((source, self::bytes(error.range), sentence(&error.message))),
+        },
+        Err(invalid) => Err(invalid),
+    };
+    let content = content.map_err(|(source, range, message)| {
+        let file = File { path: path.to_path_buf(), reported: true };
+        Invalid { file, shown: name, source, range, message }
+    });
+    let settings = settings(wanted, &versions_of(&project.root, wanted), &NamingConvention::None);
+    Some(Environment { path: path.to_path_buf(), content, settings })
 }
 
 /// The history of a project, of which `named` has been read already. Without `named`, all of it is
@@ -337,14 +419,27 @@ fn parse(path: &Path, shown: &str, bytes: Vec<u8>, again: impl FnOnce() -> Strin
         let file = File { path: path.to_path_buf(), reported: true };
         Content::Invalid(Invalid { file, shown: shown.to_owned(), source, range, message })
     };
+    if memchr(0, &bytes).is_none() && memmem::find(&bytes, b"down_revision").is_none() {
+        return Content::Other;
+    }
+    let source = match text(bytes) {
+        Ok(source) => source,
+        Err((source, range, message)) => return invalid(source, range, message),
+    };
+    match Migration::parse(shown.to_owned(), source) {
+        Ok(Parsed::Migration(migration)) => Content::Migration(migration),
+        Ok(Parsed::Other) => Content::Unclear,
+        Err(error) => invalid(again(), self::bytes(error.range), sentence(&error.message)),
+    }
+}
+
+/// The text of a Python file; else what can be shown of it, where it is wrong, and what.
+fn text(bytes: Vec<u8>) -> Result<String, (String, Range<usize>, String)> {
     if let Some(at) = memchr(0, &bytes) {
         let message = "A NUL byte: this is no Python, or not in UTF-8";
         let source = String::from_utf8_lossy(&bytes[..at]).into_owned();
         let end = source.len();
-        return invalid(source, end..end, message.to_owned());
-    }
-    if memmem::find(&bytes, b"down_revision").is_none() {
-        return Content::Other;
+        return Err((source, end..end, message.to_owned()));
     }
     let declared = declared_encoding(&bytes);
     let source = match String::from_utf8(bytes) {
@@ -358,19 +453,15 @@ fn parse(path: &Path, shown: &str, bytes: Vec<u8>, again: impl FnOnce() -> Strin
             };
             let source = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let end = source[at..].chars().next().map_or(at, |first| at + first.len_utf8());
-            return invalid(source, at..end, message);
+            return Err((source, at..end, message));
         }
     };
     if let Some(encoding) = declared.filter(|encoding| !reads_as_utf8(encoding, &source)) {
         let at = source.find(|letter: char| !letter.is_ascii()).unwrap_or_default();
         let end = source[at..].chars().next().map_or(at, |first| at + first.len_utf8());
-        return invalid(source, at..end, format!("Declared as {encoding}; only UTF-8 is read"));
+        return Err((source, at..end, format!("Declared as {encoding}; only UTF-8 is read")));
     }
-    match Migration::parse(shown.to_owned(), source) {
-        Ok(Parsed::Migration(migration)) => Content::Migration(migration),
-        Ok(Parsed::Other) => Content::Unclear,
-        Err(error) => invalid(again(), self::bytes(error.range), sentence(&error.message)),
-    }
+    Ok(source)
 }
 
 fn sentence(text: &str) -> String {

@@ -586,6 +586,167 @@ fn colour() {
     assert!(colored(&["rule", "--color", "always"], &[]));
 }
 
+/// Two calls to fix, on lines 4 and 7.
+const ENVIRONMENT: &str = "from alembic import context\n\nif context.is_offline_mode():\n    \
+context.configure(url=url)\nelse:\n    with engine.connect() as connection:\n        \
+context.configure(connection=connection)\n\nwith context.begin_transaction():\n    context.run_migrations()\n";
+
+const ENV_PY: &str = "migrations/env.py";
+
+/// The usual project with this `env.py`.
+fn with_environment(environment: &str) -> Project {
+    let project = Project::usual();
+    project.write(ENV_PY, environment.as_bytes());
+    project
+}
+
+#[test]
+fn the_environment_is_checked_with_the_whole_project_or_by_name() {
+    let project = with_environment(ENVIRONMENT);
+    let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+    assert_eq!(
+        run.stdout.lines().next(),
+        Some(
+            "migrations/env.py:4:5: transaction-per-migration [*] All pending revisions run in one transaction: \
+             each keeps its locks until the last has run"
+        )
+    );
+    let summary = "Found 3 findings in 1 of 2 revisions and env.py.\n[*] 3 fixable with `safemig fix`.\n";
+    assert_eq!(run.stderr, summary);
+    assert_eq!(project.run(&["check", "migrations"]).ends_with(1).stderr, summary);
+    let run = project.run(&["check", ENV_PY]).ends_with(1);
+    assert_eq!(run.stderr, "Found 2 findings in env.py.\n[*] 2 fixable with `safemig fix`.\n");
+    for only in ["migrations/versions", BBB] {
+        let run = project.run(&["check", only]).ends_with(1);
+        assert!(run.stderr.starts_with("Found 1 finding in 1 of "), "{}", run.stderr);
+    }
+    let run = project.run(&["check", "--ignore", "only-concurrent-indexes"]).ends_with(1);
+    assert!(run.stderr.starts_with("Found 2 findings in env.py, none in 2 revisions.\n"), "{}", run.stderr);
+    let run = project.run(&["check", "--show-files"]).ends_with(0);
+    assert_eq!(run.stdout, "migrations/env.py\nmigrations/versions/aaa.py\nmigrations/versions/bbb.py\n");
+    project.write("elsewhere/env.py", b"DEBUG = (\n");
+    project.run(&["check", "elsewhere"]).ends_with(0);
+    project.write("elsewhere/env.py", ENVIRONMENT.as_bytes());
+    let run = project.run(&["check", "."]).ends_with(1);
+    assert!(
+        run.stderr.starts_with("Found 5 findings in 1 of 2 revisions and 2 files env.py.\n"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn the_environment_is_fixed_once() {
+    let project = with_environment(&ENVIRONMENT.replace('\n', "\r\n"));
+    project.git(&["init", "-q", "."], "").ends_with(0);
+    let dry = project.run(&["fix", "--dry-run"]).ends_with(1);
+    assert!(dry.stderr.starts_with("Would fix 3 findings in 1 revision and env.py.\n"), "{}", dry.stderr);
+    assert!(dry.stdout.starts_with("--- a/migrations/env.py\n+++ b/migrations/env.py\n"), "{}", dry.stdout);
+    project.git(&["apply"], &dry.stdout).ends_with(0);
+    let applied = project.read(ENV_PY);
+    assert!(applied.contains("(connection=connection, transaction_per_migration=True)\r\n"), "{applied}");
+    project.write(ENV_PY, ENVIRONMENT.replace('\n', "\r\n").as_bytes());
+    let run = project.run(&["fix", "--show-fixes", ENV_PY]).ends_with(0);
+    assert_eq!(
+        run.stderr,
+        "- migrations/env.py:\n    2 × transaction-per-migration\nFixed 2 findings in env.py.\n"
+    );
+    assert_eq!(project.read(ENV_PY), applied);
+    let run = project.run(&["fix", ENV_PY]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in env.py.\n");
+    let run =
+        project.run_with(&["fix", "-", "--stdin-filename", ENV_PY], ENVIRONMENT.as_bytes()).ends_with(0);
+    assert_eq!(run.stdout.matches("transaction_per_migration=True").count(), 2);
+    project.run_with(&["check", "-", "--stdin-filename", ENV_PY], ENVIRONMENT.as_bytes()).ends_with(1);
+}
+
+#[test]
+fn the_environment_obeys_what_revisions_obey() {
+    let project = with_environment(ENVIRONMENT);
+    project.run(&["check", ENV_PY, "--ignore", "transaction-per-migration"]).ends_with(0);
+    project.run(&["check", ENV_PY, "--select", "transaction-per-migration"]).ends_with(1);
+    let run = project.run(&["fix", ENV_PY, "--unfixable", "transaction-per-migration"]).ends_with(1);
+    assert!(run.stderr.contains("2  `transaction-per-migration` is not to be fixed"), "{}", run.stderr);
+    project.write(
+        "safemig.toml",
+        b"[per-file-ignores]\n\"migrations/env.py\" = [\"transaction-per-migration\"]\n",
+    );
+    project.run(&["check", ENV_PY]).ends_with(0);
+    project.write("safemig.toml", b"baseline = \"bbb\"\n");
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(
+        run.stderr.starts_with("Found 2 findings in env.py, none in 2 revisions (2 at or"),
+        "{}",
+        run.stderr
+    );
+    project.write("safemig.toml", b"exclude = [\"env.py\"]\n");
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(run.stderr.starts_with("Found 1 finding in 1 of 2 revisions (1 excluded).\n"), "{}", run.stderr);
+    project.write("safemig.toml", b"");
+    let comment = "configure(url=url)  # safemig: ignore[transaction-per-migration, nope] offline";
+    project.write(ENV_PY, ENVIRONMENT.replace("configure(url=url)", comment).as_bytes());
+    let run = project.run(&["check", ENV_PY]).ends_with(1);
+    assert!(
+        run.stderr.contains("migrations/env.py:4: the suppressed rule `nope` is unknown"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("Found 1 finding in env.py (1 suppressed)."), "{}", run.stderr);
+    project.write(ENV_PY, format!("# safemig: file-ignore[ALL] whatever\n{ENVIRONMENT}").as_bytes());
+    let run = project.run(&["check", ENV_PY]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in env.py (2 suppressed).\n");
+}
+
+#[test]
+fn the_environment_in_every_format() {
+    let begun = ENVIRONMENT.replace("engine.connect()", "engine.begin()");
+    let project = with_environment(&begun);
+    let run = project.run(&["check", ENV_PY]).ends_with(1);
+    assert!(run.stdout.contains("^^^^^^^^^^^^^^^^^ one transaction for all revisions\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("help: Run every revision in a transaction of its own\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("note: not fixed: leave the transaction to Alembic"), "{}", run.stdout);
+    let run = project.run(&["check", ENV_PY, "--output-format", "json"]).ends_with(1);
+    let findings = run.json();
+    assert_eq!(findings[0]["rule"], "transaction-per-migration");
+    assert_eq!(findings[0]["filename"], ENV_PY);
+    assert_eq!(findings[0]["location"], serde_json::json!({"row": 4, "column": 5}));
+    assert_eq!((&findings[0]["direction"], &findings[0]["lock"]), (&Value::Null, &Value::Null));
+    assert_eq!(findings[0]["fix"]["message"], "Run every revision in a transaction of its own");
+    assert_eq!((&findings[1]["location"]["row"], &findings[1]["fix"]), (&6.into(), &Value::Null));
+    let run = project.run(&["check", ENV_PY, "--output-format", "github"]).ends_with(1);
+    assert_eq!(
+        run.stdout
+            .matches("::error title=safemig (transaction-per-migration),file=migrations/env.py")
+            .count(),
+        3
+    );
+    let run = project.run(&["check", ENV_PY, "--statistics"]).ends_with(1);
+    assert!(run.stdout.starts_with("3  transaction-per-migration  [-]  Run every"), "{}", run.stdout);
+    project.run(&["fix", ENV_PY]).ends_with(1);
+}
+
+#[test]
+fn a_broken_environment_is_a_finding() {
+    for (content, message) in [
+        (&b"from alembic import context\ncontext.configure(\n"[..], "invalid-syntax"),
+        (b"from alembic import context  # \xe9\n", "invalid-syntax: Not UTF-8: byte 0xE9"),
+        (b"\x00", "invalid-syntax: A NUL byte"),
+    ] {
+        let project = Project::usual();
+        project.write(ENV_PY, content);
+        let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+        assert!(
+            run.stdout.starts_with("migrations/env.py:") && run.stdout.contains(message),
+            "{}",
+            run.stdout
+        );
+        assert!(run.stderr.starts_with("Found 2 findings in 1 of 2 revisions and env.py."), "{}", run.stderr);
+        let run = project.run(&["fix"]).ends_with(1);
+        assert!(run.stderr.starts_with("Fixed 1 finding in 1 revision (1 left)."), "{}", run.stderr);
+        assert_eq!(fs::read(project.path(ENV_PY)).expect("a file"), content);
+    }
+}
+
 #[test]
 fn rules_explain_themselves() {
     let project = Project::new(&[]);

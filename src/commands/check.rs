@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Session, emit, files, show};
 use crate::Status;
-use crate::analysis::{Judged, NEEDS_UNSAFE};
+use crate::analysis::{Judged, JudgedEnvironment, NEEDS_UNSAFE};
 use crate::cli::{CheckArgs, Global};
 use crate::report::{self, Diagnostic, count};
 use crate::terminal::Terminal;
@@ -16,11 +16,13 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
         return Ok(status);
     }
     let judged = session.judge()?;
-    let mut diagnostics: Vec<_> = session.histories.groups.iter().flat_map(report::of_group).collect();
+    let environments = session.judge_environments();
+    let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(report::before));
+    diagnostics.extend(environments.iter().flat_map(report::before_in_environment));
     report::sort(&mut diagnostics);
     emit(&diagnostics, &common.output, terminal, false)?;
-    for line in summary(&session, &judged, &diagnostics) {
+    for line in summary(&session, &judged, &environments, &diagnostics) {
         terminal.summary(&line);
     }
     Ok(if !session.histories.problems.is_empty() {
@@ -32,25 +34,28 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     })
 }
 
-fn summary(session: &Session, judged: &[Judged], diagnostics: &[Diagnostic]) -> Vec<String> {
-    let revisions = session.revisions();
-    let aside = session.not_checked(judged);
-    if revisions == 0 {
+fn summary(
+    session: &Session,
+    judged: &[Judged],
+    environments: &[JudgedEnvironment],
+    diagnostics: &[Diagnostic],
+) -> Vec<String> {
+    let aside = session.not_checked(judged, environments);
+    if session.revisions() == 0 && session.histories.environments.is_empty() {
         return Vec::new();
     }
     if diagnostics.is_empty() {
-        return vec![format!("Nothing unsafe found in {}{aside}.", count(revisions, "revision"))];
+        return vec![format!("Nothing unsafe found in {}{aside}.", session.all_places())];
     }
     let mut lines = vec![format!(
-        "Found {} in {} of {}{aside}.",
+        "Found {} in {}{aside}.",
         count(diagnostics.len(), "finding"),
-        files(diagnostics),
-        count(revisions, "revision"),
+        session.places(&files(diagnostics)),
     )];
     let fixable = diagnostics.iter().filter(|diagnostic| diagnostic.is_fixable()).count();
-    let verdicts = judged.iter().flat_map(|one| &one.verdicts);
+    let details = diagnostics.iter().filter_map(|diagnostic| diagnostic.detail.as_ref());
     let more =
-        verdicts.filter(|verdict| verdict.as_ref().is_err_and(|reason| reason == NEEDS_UNSAFE)).count();
+        details.filter(|detail| detail.fix.as_ref().is_err_and(|reason| reason == NEEDS_UNSAFE)).count();
     match (fixable, more) {
         (0, 0) => {}
         (0, more) => lines.push(format!("{more} fixable with `safemig fix --unsafe-fixes`.")),

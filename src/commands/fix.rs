@@ -1,7 +1,7 @@
 //! `safemig fix`: rewrite what is unsafe, in place.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::{Session, emit, show};
 use crate::Status;
-use crate::analysis::Judged;
+use crate::analysis::{Judged, JudgedEnvironment};
 use crate::cli::{FixArgs, Global};
 use crate::report::{self, Diagnostic, count, diff};
 use crate::terminal::Terminal;
@@ -22,32 +22,35 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         return Ok(status);
     }
     let mut judged = session.judge()?;
+    let mut environments = session.judge_environments();
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
     if stdin.is_none() && !arguments.dry_run {
-        failed |= !write(&mut judged, terminal);
+        failed |= !write(&mut judged, &mut environments, terminal);
     }
-    let mut diagnostics: Vec<_> = session.histories.groups.iter().flat_map(report::of_group).collect();
+    let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::after(one, &session.rules)));
+    diagnostics.extend(environments.iter().flat_map(report::after_in_environment));
     report::sort(&mut diagnostics);
+    let changes = changes(&judged, &environments);
 
     match stdin {
-        _ if arguments.dry_run => terminal.print(&diffs(&judged, terminal))?,
+        _ if arguments.dry_run => terminal.print(&diffs(&changes, terminal))?,
         Some(original) => {
-            let fixed = judged.iter().find_map(|one| one.fixed.as_ref());
-            terminal.pass_on(fixed.map_or(original, String::as_bytes))?;
+            terminal.pass_on(changes.first().map_or(original, |change| change.new.as_bytes()))?;
             emit(&diagnostics, &common.output, terminal, true)?;
         }
         None => emit(&diagnostics, &common.output, terminal, false)?,
     }
     if arguments.show_fixes {
-        terminal.summary(fixes(&judged).trim_end());
+        terminal.summary(fixes(&changes).trim_end());
     }
-    for line in summary(arguments.dry_run, &session, &judged, &diagnostics) {
+    let aside = session.not_checked(&judged, &environments);
+    for line in summary(arguments.dry_run, &session, &aside, &changes, &diagnostics) {
         terminal.summary(&line);
     }
 
-    let fixed = judged.iter().any(|one| one.fixed.is_some());
+    let fixed = !changes.is_empty();
     Ok(if failed {
         Status::Failed
     } else if common.output.exit_zero {
@@ -60,8 +63,8 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
 }
 
 /// Write every fixed file. One that can't be written keeps its findings, and the others go on.
-fn write(judged: &mut [Judged], terminal: &Terminal) -> bool {
-    let errors: Vec<_> = judged
+fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal: &Terminal) -> bool {
+    let mut errors: Vec<_> = judged
         .par_iter_mut()
         .filter_map(|one| {
             let fixed = one.fixed.as_ref()?;
@@ -71,34 +74,63 @@ fn write(judged: &mut [Judged], terminal: &Terminal) -> bool {
             Some(error)
         })
         .collect();
+    for one in environments {
+        let Some(fixed) = &one.fixed else { continue };
+        let old = one.environment.module.source();
+        if let Err(error) = write::write_atomically(one.path, fixed.as_bytes(), old.as_bytes()) {
+            one.not_written();
+            errors.push(error);
+        }
+    }
     for error in &errors {
         terminal.error(&error.to_string());
     }
     errors.is_empty()
 }
 
-fn diffs(judged: &[Judged], terminal: &Terminal) -> String {
-    let mut changed: Vec<_> =
-        judged.iter().filter_map(|one| Some((one.migration, one.fixed.as_ref()?))).collect();
-    changed.sort_by_key(|(migration, _)| &migration.path);
-    changed
+/// A file that the fixes change.
+struct Change<'a> {
+    /// As reports show it.
+    path: &'a str,
+    old: &'a str,
+    new: &'a str,
+    /// The rules of the findings that are fixed.
+    rules: Vec<String>,
+}
+
+/// What is changed, revisions first.
+fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> Vec<Change<'a>> {
+    let revisions = judged.iter().filter_map(|one| {
+        let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
+        let new = one.fixed.as_ref()?;
+        Some(Change { path: &one.migration.path, old: one.migration.module.source(), new, rules })
+    });
+    let environments = environments.iter().filter_map(|one| {
+        let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
+        let new = one.fixed.as_ref()?;
+        Some(Change { path: &one.environment.path, old: one.environment.module.source(), new, rules })
+    });
+    revisions.chain(environments).collect()
+}
+
+fn diffs(changes: &[Change], terminal: &Terminal) -> String {
+    let mut changes: Vec<_> = changes.iter().collect();
+    changes.sort_by_key(|change| change.path);
+    changes
         .into_par_iter()
-        .map(|(migration, fixed)| diff::render(&migration.path, migration.module.source(), fixed, terminal))
+        .map(|change| diff::render(change.path, change.old, change.new, terminal))
         .collect()
 }
 
 /// What was fixed, file by file.
-fn fixes(judged: &[Judged]) -> String {
+fn fixes(changes: &[Change]) -> String {
     let mut text = String::new();
-    for one in judged {
-        if one.fixed.is_none() {
-            continue;
+    for change in changes {
+        let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
+        for rule in &change.rules {
+            *by_rule.entry(rule).or_default() += 1;
         }
-        let mut by_rule: BTreeMap<String, usize> = BTreeMap::new();
-        for finding in one.fixed_findings() {
-            *by_rule.entry(finding.rule.name()).or_default() += 1;
-        }
-        let _ = writeln!(text, "- {}:", one.migration.path);
+        let _ = writeln!(text, "- {}:", change.path);
         for (rule, number) in by_rule {
             let _ = writeln!(text, "    {number} × {rule}");
         }
@@ -106,24 +138,28 @@ fn fixes(judged: &[Judged]) -> String {
     text
 }
 
-fn summary(dry_run: bool, session: &Session, judged: &[Judged], diagnostics: &[Diagnostic]) -> Vec<String> {
-    let revisions = session.revisions();
-    if revisions == 0 {
+fn summary(
+    dry_run: bool,
+    session: &Session,
+    aside: &str,
+    changes: &[Change],
+    diagnostics: &[Diagnostic],
+) -> Vec<String> {
+    if session.revisions() == 0 && session.histories.environments.is_empty() {
         return Vec::new();
     }
-    let aside = session.not_checked(judged);
-    let fixed: usize = judged.iter().map(Judged::fixed_count).sum();
+    let fixed: usize = changes.iter().map(|change| change.rules.len()).sum();
     let left = diagnostics.len();
     if fixed == 0 && left == 0 {
-        return vec![format!("Nothing unsafe found in {}{aside}.", count(revisions, "revision"))];
+        return vec![format!("Nothing unsafe found in {}{aside}.", session.all_places())];
     }
-    let files = judged.iter().filter(|one| one.fixed.is_some()).count();
     let left = if left == 0 { String::new() } else { format!(" ({left} left)") };
     let (done, none) = if dry_run { ("Would fix", "Would fix nothing") } else { ("Fixed", "Fixed nothing") };
     let mut lines = vec![if fixed == 0 {
         format!("{none}{left}{aside}.")
     } else {
-        format!("{done} {} in {}{left}{aside}.", count(fixed, "finding"), count(files, "revision"))
+        let paths: BTreeSet<&str> = changes.iter().map(|change| change.path).collect();
+        format!("{done} {} in {}{left}{aside}.", count(fixed, "finding"), session.changed_places(&paths))
     }];
     lines.extend(left_alone(diagnostics));
     lines

@@ -12,10 +12,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use safemig_transforms::python::Module;
 use safemig_transforms::rules;
+use safemig_transforms::suppression::Suppressions;
 
 use crate::Status;
-use crate::analysis::{self, Judged, Rules};
+use crate::analysis::{self, Judged, JudgedEnvironment, Rules};
 use crate::cli::{Cli, Command, Format, Global, Input, Output};
 use crate::config::{self, Config, Split};
 use crate::locate::Request;
@@ -114,22 +116,14 @@ impl Session {
                 ));
             }
             for (_, migration) in group.reported() {
-                for comment in migration.suppressions.iter() {
-                    let line = migration.module.position(comment.range.start()).line;
-                    let unknown =
-                        comment.rules.iter().filter(|name| *name != "ALL" && rules::find(name).is_none());
-                    for name in unknown {
-                        let hint = selection::nearest(name)
-                            .map_or_else(String::new, |nearest| format!("\nhint: did you mean `{nearest}`?"));
-                        let path = &migration.path;
-                        terminal.warning(&format!(
-                            "{path}:{line}: the suppressed rule `{name}` is unknown{hint}"
-                        ));
-                    }
-                }
+                warn_of_unknown(&migration.path, &migration.module, &migration.suppressions, terminal);
             }
         }
-        if self.revisions() == 0 && self.histories.problems.is_empty() {
+        for environment in self.histories.environments.iter().filter_map(|one| one.content.as_ref().ok()) {
+            warn_of_unknown(&environment.path, &environment.module, &environment.suppressions, terminal);
+        }
+        let nothing = self.revisions() == 0 && self.histories.environments.is_empty();
+        if nothing && self.histories.problems.is_empty() {
             let excluded = match self.histories.excluded {
                 0 => String::new(),
                 number => format!(" ({number} excluded)"),
@@ -155,10 +149,63 @@ impl Session {
         Ok(all)
     }
 
+    /// Check every `env.py` that is reported.
+    fn judge_environments(&self) -> Vec<JudgedEnvironment<'_>> {
+        let environments = self.histories.environments.iter();
+        environments.filter_map(|one| analysis::judge_environment(one, &self.rules)).collect()
+    }
+
+    /// What is wrong with the files themselves.
+    fn broken(&self) -> Vec<Diagnostic<'_>> {
+        let groups = self.histories.groups.iter().flat_map(report::of_group);
+        let environments = self.histories.environments.iter();
+        groups
+            .chain(environments.filter_map(|one| Some(report::of_invalid(one.content.as_ref().err()?))))
+            .collect()
+    }
+
+    /// `2 of 48 revisions and env.py`: where there is something, of all that was checked.
+    fn places(&self, paths: &BTreeSet<&str>) -> String {
+        let environments = self.environments(paths);
+        let revisions = paths.len() - environments;
+        let all = count(self.revisions(), "revision");
+        match (revisions, environments) {
+            (_, 0) => format!("{revisions} of {all}"),
+            (_, some) if self.revisions() == 0 => files_env_py(some),
+            (0, some) => format!("{}, none in {all}", files_env_py(some)),
+            (_, some) => format!("{revisions} of {all} and {}", files_env_py(some)),
+        }
+    }
+
+    /// `2 revisions and env.py`.
+    fn changed_places(&self, paths: &BTreeSet<&str>) -> String {
+        let environments = self.environments(paths);
+        let revisions = count(paths.len() - environments, "revision");
+        match environments {
+            0 => revisions,
+            all if all == paths.len() => files_env_py(all),
+            some => format!("{revisions} and {}", files_env_py(some)),
+        }
+    }
+
+    /// How many of these files are an `env.py`.
+    fn environments(&self, paths: &BTreeSet<&str>) -> usize {
+        self.histories.environments.iter().filter(|one| paths.contains(one.shown())).count()
+    }
+
+    /// `48 revisions`, or what else was checked.
+    fn all_places(&self) -> String {
+        match (self.revisions(), self.histories.environments.len()) {
+            (0, number) if number > 0 => files_env_py(number),
+            (revisions, _) => count(revisions, "revision"),
+        }
+    }
+
     /// ` (3 suppressed, 46 at or before baseline 9f2c1d04be77 not checked)`, or nothing.
-    fn not_checked(&self, judged: &[Judged]) -> String {
+    fn not_checked(&self, judged: &[Judged], environments: &[JudgedEnvironment]) -> String {
         let mut parts = Vec::new();
-        let suppressed: usize = judged.iter().map(|one| one.report.suppressed.len()).sum();
+        let suppressed: usize = judged.iter().map(|one| one.report.suppressed.len()).sum::<usize>()
+            + environments.iter().map(|one| one.report.suppressed.len()).sum::<usize>();
         if suppressed > 0 {
             parts.push(format!("{suppressed} suppressed"));
         }
@@ -196,9 +243,27 @@ fn emit(diagnostics: &[Diagnostic], output: &Output, terminal: &Terminal, aside:
     Ok(())
 }
 
-/// How many different files the diagnostics are in.
-fn files(diagnostics: &[Diagnostic]) -> usize {
-    diagnostics.iter().map(|diagnostic| diagnostic.path).collect::<BTreeSet<_>>().len()
+/// The name stands for one; several have the same.
+fn files_env_py(number: usize) -> String {
+    if number == 1 { "env.py".to_owned() } else { format!("{number} files env.py") }
+}
+
+/// The different files that the diagnostics are in.
+fn files<'a>(diagnostics: &[Diagnostic<'a>]) -> BTreeSet<&'a str> {
+    diagnostics.iter().map(|diagnostic| diagnostic.path).collect()
+}
+
+/// Say which names in suppression comments are no rule's.
+fn warn_of_unknown(path: &str, module: &Module, suppressions: &Suppressions, terminal: &Terminal) {
+    for comment in suppressions.iter() {
+        let line = module.position(comment.range.start()).line;
+        let unknown = comment.rules.iter().filter(|name| *name != "ALL" && rules::find(name).is_none());
+        for name in unknown {
+            let hint = selection::nearest(name)
+                .map_or_else(String::new, |nearest| format!("\nhint: did you mean `{nearest}`?"));
+            terminal.warning(&format!("{path}:{line}: the suppressed rule `{name}` is unknown{hint}"));
+        }
+    }
 }
 
 fn filter(input: &Input, config: &Config, directory: &Path) -> Result<Filter> {

@@ -20,6 +20,7 @@ pub(super) fn files(session: &Session) -> String {
         let invalid = group.invalid.iter().filter(|invalid| invalid.file.reported);
         files.extend(invalid.map(|invalid| invalid.shown.as_str()));
     }
+    files.extend(session.histories.environments.iter().map(project::Environment::shown));
     files.sort_unstable();
     files.iter().flat_map(|file| [file, "\n"]).collect()
 }

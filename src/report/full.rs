@@ -25,7 +25,7 @@ fn groups<'a>(diagnostic: &'a Diagnostic, terminal: &Terminal) -> Vec<Group<'a>>
     let excerpt = Excerpt::of(diagnostic);
     let annotation = AnnotationKind::Primary
         .span(excerpt.range)
-        .label(diagnostic.detail.as_ref().map(|detail| detail.lock));
+        .label(diagnostic.detail.as_ref().map(|detail| detail.label));
     let snippet = Snippet::source(excerpt.text)
         .line_start(excerpt.first_line)
         .path(diagnostic.path)

@@ -12,7 +12,7 @@ pub(super) struct Finding<'a> {
     filename: &'a str,
     location: Location,
     end_location: Location,
-    /// The function that it is in; `null` for what is no rule's finding.
+    /// The function that it is in; `null` in an `env.py`, and for what is no rule's finding.
     direction: Option<&'static str>,
     /// The lock taken today.
     lock: Option<&'a str>,
@@ -46,8 +46,8 @@ impl<'a> Finding<'a> {
             filename: diagnostic.path,
             location: Location { row: diagnostic.start.line, column: diagnostic.start.column },
             end_location: Location { row: diagnostic.end.line, column: diagnostic.end.column },
-            direction: detail.map(super::Detail::function),
-            lock: detail.map(|detail| detail.lock),
+            direction: detail.and_then(super::Detail::function),
+            lock: detail.and_then(|detail| detail.lock),
             fix: detail.and_then(|detail| {
                 let notes = detail.fix.as_ref().ok()?;
                 Some(Fix { message: detail.summary.trim_end_matches('.'), lock: detail.lock_after, notes })

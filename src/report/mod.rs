@@ -14,12 +14,13 @@ use std::ops::Range;
 use ruff_source_file::{LineIndex, SourceCode};
 use ruff_text_size::TextSize;
 use safemig_transforms::analysis::Finding;
+use safemig_transforms::environment;
 use safemig_transforms::migration::Direction;
 use safemig_transforms::python::Position;
 
-use crate::analysis::{Judged, Rules};
+use crate::analysis::{Judged, JudgedEnvironment, Rules};
 use crate::cli::Format;
-use crate::project::{self, Group};
+use crate::project::{self, Group, Invalid};
 use crate::terminal::Terminal;
 
 /// What is wrong at one place.
@@ -43,9 +44,12 @@ pub(crate) struct Diagnostic<'a> {
 /// What a rule says about a finding.
 #[derive(Debug)]
 pub(crate) struct Detail<'a> {
-    pub(crate) direction: Direction,
+    /// `None` in an `env.py`.
+    pub(crate) direction: Option<Direction>,
+    /// What is written below the place: in a revision the lock.
+    pub(crate) label: &'a str,
     /// The lock taken today.
-    pub(crate) lock: &'a str,
+    pub(crate) lock: Option<&'a str>,
     /// The lock taken by the fix.
     pub(crate) lock_after: Option<&'a str>,
     /// What the fix does.
@@ -65,11 +69,11 @@ impl Detail<'_> {
     }
 
     /// The function that the finding is in.
-    fn function(&self) -> &'static str {
-        match self.direction {
+    fn function(&self) -> Option<&'static str> {
+        Some(match self.direction? {
             Direction::Upgrade => "upgrade",
             Direction::Downgrade => "downgrade",
-        }
+        })
     }
 }
 
@@ -124,8 +128,9 @@ impl<'a> Text<'a> {
         fix: Result<Vec<String>, String>,
     ) -> Diagnostic<'a> {
         let detail = Detail {
-            direction: finding.direction,
-            lock: &finding.lock,
+            direction: Some(finding.direction),
+            label: &finding.lock,
+            lock: Some(&finding.lock),
             lock_after: finding.lock_after.as_deref(),
             summary: finding.rule.summary(),
             fix,
@@ -135,6 +140,44 @@ impl<'a> Text<'a> {
             ..self.diagnostic(finding.rule.name(), path, &finding.message, project::bytes(finding.range))
         }
     }
+}
+
+/// A finding in an `env.py`.
+fn of_environment<'a>(
+    text: &Text<'a>,
+    path: &'a str,
+    finding: &'a environment::Finding,
+    fix: Result<(), String>,
+) -> Diagnostic<'a> {
+    let violation = &finding.violation;
+    let detail = Detail {
+        direction: None,
+        label: &violation.label,
+        lock: None,
+        lock_after: None,
+        summary: finding.rule.summary(),
+        fix: fix.map(|()| Vec::new()),
+    };
+    let range = project::bytes(violation.place.callee);
+    let diagnostic = text.diagnostic(finding.rule.name(), path, &violation.message, range);
+    Diagnostic { detail: Some(detail), ..diagnostic }
+}
+
+/// What was found in an `env.py` as it is.
+pub(crate) fn before_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Diagnostic<'a>> {
+    let text = Text::new(judged.environment.module.source());
+    let findings = judged.report.findings.iter().zip(&judged.verdicts);
+    findings
+        .map(|(finding, verdict)| of_environment(&text, &judged.environment.path, finding, verdict.clone()))
+        .collect()
+}
+
+/// What remains in an `env.py` once it is fixed.
+pub(crate) fn after_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Diagnostic<'a>> {
+    let text = Text::new(judged.source());
+    let left = judged.left().into_iter();
+    left.map(|(finding, reason)| of_environment(&text, &judged.environment.path, finding, Err(reason)))
+        .collect()
 }
 
 /// What was found in the files as they are.
@@ -160,12 +203,15 @@ pub(crate) fn after<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>
     left.into_iter().map(diagnostic).collect()
 }
 
+/// What keeps a file from being read.
+pub(crate) fn of_invalid(invalid: &Invalid) -> Diagnostic<'_> {
+    let text = Text::new(&invalid.source);
+    text.diagnostic("invalid-syntax".to_owned(), &invalid.shown, &invalid.message, invalid.range.clone())
+}
+
 /// What is wrong with the files of a group themselves, and with how they follow each other.
 pub(crate) fn of_group(group: &Group) -> Vec<Diagnostic<'_>> {
-    let invalid = group.invalid.iter().filter(|invalid| invalid.file.reported).map(|invalid| {
-        let text = Text::new(&invalid.source);
-        text.diagnostic("invalid-syntax".to_owned(), &invalid.shown, &invalid.message, invalid.range.clone())
-    });
+    let invalid = group.invalid.iter().filter(|invalid| invalid.file.reported).map(of_invalid);
     // A revision on its own, from standard input, follows nothing that could be known.
     let alone = group.project.version_locations.is_empty();
     let problems =

@@ -1,6 +1,7 @@
 //! The pure core of safemig: source text in, findings and rewritten text out.
 pub mod analysis;
 pub mod catalog;
+pub mod environment;
 pub mod history;
 pub mod layout;
 pub mod migration;

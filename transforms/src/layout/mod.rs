@@ -101,6 +101,23 @@ pub fn rewrite(
     layout.finish()
 }
 
+/// Append keywords to calls; `None` when that can't be laid out.
+#[must_use]
+pub fn with_keywords(module: &Module, calls: &[(TextRange, Vec<(&str, String)>)]) -> Option<String> {
+    if has_lone_carriage_return(module.source()) {
+        return None;
+    }
+    let renderer = Renderer::new(module);
+    let stylist = Stylist::from_tokens(module.tokens(), module.source());
+    let printer =
+        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let mut edits = Vec::new();
+    for (range, keywords) in calls {
+        edits.extend(printer.append(find_call(module.body(), *range)?, keywords));
+    }
+    edit::apply(module.source(), edits)
+}
+
 /// Line breaks that only old Macintoshes understood: git and `patch` don't.
 fn has_lone_carriage_return(source: &str) -> bool {
     let bytes = source.as_bytes();

@@ -13,6 +13,7 @@ use ruff_text_size::TextRange;
 
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
+pub(crate) use walk::assign;
 pub use walk::{Functions, Walked};
 
 /// One thing that a migration does to the database.

@@ -143,7 +143,7 @@ fn parameter_names(parameters: &Parameters) -> impl Iterator<Item = &str> {
 }
 
 /// Bind the names that a simple statement binds.
-fn assign(statement: &Stmt, scope: &mut Scope) {
+pub(crate) fn assign(statement: &Stmt, scope: &mut Scope) {
     match statement {
         Stmt::Assign(assignment) => {
             let value = scope.eval(&assignment.value);

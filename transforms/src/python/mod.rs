@@ -1,7 +1,7 @@
 //! Everything that knows Python: the only module that names ruff's crates for parsing.
 //!
 //! **Architecture Invariant:** no other module depends on how ruff spells its syntax tree, except
-//! `operations` (which reads calls) and `layout` (which edits them).
+//! `operations` and `environment` (which read calls) and `layout` (which edits them).
 
 pub mod edit;
 pub mod scope;

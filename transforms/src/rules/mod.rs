@@ -8,8 +8,10 @@ mod context;
 
 use std::collections::BTreeMap;
 
+use crate::environment::{self, Environment};
 use crate::operations::Operation;
 use crate::recipe::Recipe;
+use crate::settings::Settings;
 
 pub use context::Context;
 
@@ -18,7 +20,16 @@ pub use context::Context;
 pub struct Rule {
     module: &'static str,
     source: &'static str,
-    check: fn(&Operation, &Context) -> Option<Violation>,
+    check: Check,
+}
+
+/// What a rule is asked about.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    /// One operation of a revision.
+    Operation(fn(&Operation, &Context) -> Option<Violation>),
+    /// All of an `env.py`.
+    Environment(fn(&Environment, &Settings) -> Vec<environment::Violation>),
 }
 
 /// What a rule says about one operation.
@@ -33,7 +44,10 @@ pub struct Violation {
 }
 
 macro_rules! rules {
-    ($($module:ident),* $(,)?) => {
+    (Operation: $($operation:ident),* $(,)?; Environment: $($environment:ident),* $(,)?) => {
+        rules![@ $($operation Operation,)* $($environment Environment,)*];
+    };
+    (@ $($module:ident $check:ident,)*) => {
         $(mod $module;)*
 
         /// All rules, in the order in which they are tried: an operation belongs to the first that
@@ -42,28 +56,31 @@ macro_rules! rules {
             $(Rule {
                 module: stringify!($module),
                 source: include_str!(concat!(stringify!($module), ".rs")),
-                check: $module::check,
+                check: Check::$check($module::check),
             }),*
         ];
     };
 }
 
 rules![
-    only_concurrent_indexes,
-    unique_constraint,
-    split_foreign_key,
-    split_check_constraint,
-    split_not_null,
-    primary_key,
-    add_column_not_null,
-    drop_column,
-    drop_table,
-    rename_column,
-    rename_table,
-    enum_value_in_transaction,
-    prefer_jsonb,
-    truncate_table,
-    exclude_constraint,
+    Operation:
+        only_concurrent_indexes,
+        unique_constraint,
+        split_foreign_key,
+        split_check_constraint,
+        split_not_null,
+        primary_key,
+        add_column_not_null,
+        drop_column,
+        drop_table,
+        rename_column,
+        rename_table,
+        enum_value_in_transaction,
+        prefer_jsonb,
+        truncate_table,
+        exclude_constraint;
+    Environment:
+        transaction_per_migration,
 ];
 
 impl Rule {
@@ -122,7 +139,27 @@ impl Rule {
     }
 
     pub(crate) fn check(&self, operation: &Operation, context: &Context) -> Option<Violation> {
-        (self.check)(operation, context)
+        match self.check {
+            Check::Operation(check) => check(operation, context),
+            Check::Environment(_) => None,
+        }
+    }
+
+    pub(crate) fn check_environment(
+        &self,
+        environment: &Environment,
+        settings: &Settings,
+    ) -> Vec<environment::Violation> {
+        match self.check {
+            Check::Operation(_) => Vec::new(),
+            Check::Environment(check) => check(environment, settings),
+        }
+    }
+
+    /// Whether it is about `env.py`, and not about revisions.
+    #[must_use]
+    pub fn is_about_environment(&self) -> bool {
+        matches!(self.check, Check::Environment(_))
     }
 }
 
