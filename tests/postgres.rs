@@ -43,6 +43,7 @@ fixtures! {
     create_index
     drop_index
     foreign_keys
+    guards
     mixed_revision
     not_null
     primary_key

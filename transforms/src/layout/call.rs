@@ -27,6 +27,8 @@ pub(super) struct Printer<'a> {
 /// The statements that stand before and after the author's own in a recipe.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
+    /// What has to happen before any condition around the author's call is looked at.
+    pub(super) first: Vec<String>,
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
     /// What is left of the author's call; `None` when another statement takes its place.
@@ -92,7 +94,10 @@ impl Printer<'_> {
     }
 
     /// The statements of a recipe.
-    pub(super) fn lines(&self, op: &str, recipe: &Recipe) -> Lines {
+    ///
+    /// # Errors
+    /// A condition decides whether the call is made, and what it would have to be told is not known outside of it.
+    pub(super) fn lines(&self, op: &str, recipe: &Recipe, conditional: bool) -> Result<Lines, String> {
         let mut lines = Lines::default();
         let mut seen_call = false;
         for step in &recipe.steps {
@@ -168,13 +173,21 @@ impl Printer<'_> {
                     self.helper(&mut lines, helper, &arguments, &table.schema, &more)
                 }
             };
-            if seen_call {
+            if conditional && let Action::DropInvalidIndex { index, .. } = &step.action {
+                // `if "ix" not in indexes:` takes the index for done.
+                if !matches!(index, Name::Chosen(_)) && !matches!(index, Name::Given(arg) if arg.literal) {
+                    return Err(
+                        "a condition may take the INVALID index of an interrupted build for done".to_owned()
+                    );
+                }
+                lines.first.push(statement);
+            } else if seen_call {
                 lines.after.push(statement);
             } else {
                 lines.before.push(statement);
             }
         }
-        lines
+        Ok(lines)
     }
 
     fn execute(&self, op: &str, sql: &str) -> String {

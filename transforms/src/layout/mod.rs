@@ -12,7 +12,7 @@ pub(crate) mod helpers;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtWith};
+use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtFunctionDef, StmtWith};
 use ruff_python_codegen::Stylist;
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -265,7 +265,10 @@ impl<'a> Layout<'a> {
         }
         let printer = Printer { quote: self.quote_of(call.range()), ..self.printer };
         let edits = printer.edits(call, change.unwrap_or(&none), name, leaving)?;
-        let lines = printer.lines(&op, plan.recipe);
+        let lines = printer.lines(&op, plan.recipe, plan.operation.conditional)?;
+        if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
+            return Err("a condition may take the INVALID index of an interrupted build for done".to_owned());
+        }
         for helper in &lines.helpers {
             let taken = self.module.body().iter().any(|statement| {
                 matches!(statement, Stmt::FunctionDef(function)
@@ -276,6 +279,47 @@ impl<'a> Layout<'a> {
             }
         }
         Ok(Prepared { op, edits, lines })
+    }
+
+    /// The `upgrade` or `downgrade` that an operation stands in.
+    fn function_around(&self, operation: &Operation) -> Option<&'a StmtFunctionDef> {
+        self.module.body().iter().find_map(|statement| match statement {
+            Stmt::FunctionDef(function)
+                if matches!(function.name.as_str(), "upgrade" | "downgrade")
+                    && function.range().contains_range(operation.origin.statement) =>
+            {
+                Some(function)
+            }
+            _ => None,
+        })
+    }
+
+    /// What has to happen before any condition is looked at stands at the beginning of the function.
+    fn insert_prologues(&self, edits: &mut Vec<Edit>) {
+        let newline = self.renderer.newline();
+        let unit = self.printer.stylist.indentation().as_str();
+        let mut prologues: BTreeMap<TextSize, (String, Vec<&String>)> = BTreeMap::new();
+        for plan in &self.placed {
+            let Some(prepared) = self.prepared.get(plan) else { continue };
+            let function = self.function_around(self.plans[*plan].operation);
+            let Some(first) =
+                function.and_then(|function| function.body.iter().find(|statement| !is_docstring(statement)))
+            else {
+                continue;
+            };
+            let at = self.module.source().line_start(first.start());
+            let indentation = self.renderer.indentation(first.start());
+            let header =
+                format!("{indentation}with {}.get_context().autocommit_block():{newline}", prepared.op);
+            let (_, lines) = prologues.entry(at).or_insert_with(|| (header, Vec::new()));
+            lines.extend(&prepared.lines.first);
+        }
+        for (at, (header, lines)) in prologues.into_iter().filter(|(_, (_, lines))| !lines.is_empty()) {
+            let indentation = &header[..header.len() - header.trim_start().len()];
+            let lines: String =
+                lines.iter().map(|line| format!("{indentation}{unit}{line}{newline}")).collect();
+            edits.push(edit::insert(at, format!("{header}{lines}")));
+        }
     }
 
     /// The author's name for `op` where an operation stands.
@@ -895,6 +939,7 @@ impl<'a> Layout<'a> {
                 |edit: &Edit| self.regions.iter().any(|region| region.range().contains_range(edit.range()));
             edits.extend(self.inline.iter().filter(|edit| !covered(edit)).cloned());
             edits.append(&mut self.regions);
+            self.insert_prologues(&mut edits);
             self.insert_helpers(&mut edits);
         } else {
             edits.append(&mut self.unfold);
