@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
 use safemig_transforms::migration::Migration;
+use safemig_transforms::recipe::Applicability;
 
 use crate::cli;
 use crate::config::Config;
@@ -22,8 +23,11 @@ pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
 pub(crate) struct Rules {
     pub(crate) selected: RuleSet,
     pub(crate) fixable: RuleSet,
-    /// Rules whose fixes are applied only with `--unsafe-fixes`.
-    needs_unsafe: RuleSet,
+    unsafe_fixes: bool,
+    /// Rules whose safe fixes count as unsafe.
+    demoted: RuleSet,
+    /// Rules whose unsafe fixes count as safe.
+    promoted: RuleSet,
     per_file_ignores: Vec<(PathGlobs, RuleSet)>,
     pub(crate) baseline: Option<String>,
 }
@@ -53,8 +57,8 @@ impl Rules {
         ]);
         let unsafe_fixes =
             flags.unsafe_fixes || (options.unsafe_fixes.unwrap_or_default() && !flags.no_unsafe_fixes);
-        let needs_unsafe = if unsafe_fixes { &[][..] } else { &unsafe_ };
-        let needs_unsafe = RuleSet::resolve(&[Layer { only: Some(needs_unsafe), with: &[], without: &safe }]);
+        let demoted = RuleSet::resolve(&[Layer { only: Some(&unsafe_), with: &[], without: &safe }]);
+        let promoted = RuleSet::of(&safe);
         let mut per_file_ignores = Vec::new();
         for (glob, rules) in options.per_file_ignores.iter().flatten() {
             let rules = names(&Some(rules.clone()), "per-file-ignores")?.unwrap_or_default();
@@ -62,7 +66,8 @@ impl Rules {
                 .with_context(|| format!("{}per-file-ignores", place()))?;
             per_file_ignores.push((globs, RuleSet::of(&rules)));
         }
-        Ok(Self { selected, fixable, needs_unsafe, per_file_ignores, baseline: options.baseline.clone() })
+        let baseline = options.baseline.clone();
+        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, baseline })
     }
 
     fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
@@ -70,15 +75,27 @@ impl Rules {
         matching.map(|(_, rules)| rules).collect()
     }
 
-    /// Why a rule's fixes are not to be made.
-    fn refusal(&self, rule: &str) -> Option<String> {
-        if !self.fixable.contains(rule) {
+    /// Why a fix is not to be made.
+    fn refusal(&self, finding: &Finding) -> Option<String> {
+        let rule = finding.rule.name();
+        if !self.fixable.contains(&rule) {
             Some(format!("`{rule}` is not to be fixed, by configuration"))
-        } else if self.needs_unsafe.contains(rule) {
+        } else if !self.unsafe_fixes && self.applicability(finding) == Some(Applicability::Unsafe) {
             Some(NEEDS_UNSAFE.to_owned())
         } else {
             None
         }
+    }
+
+    /// What a finding's fix counts as; `None` when there is none.
+    pub(crate) fn applicability(&self, finding: &Finding) -> Option<Applicability> {
+        let recipe = finding.fix.as_ref().ok()?;
+        let rule = finding.rule.name();
+        Some(match recipe.applicability {
+            Applicability::Safe if self.demoted.contains(&rule) => Applicability::Unsafe,
+            Applicability::Unsafe if self.promoted.contains(&rule) => Applicability::Safe,
+            as_it_is => as_it_is,
+        })
     }
 }
 
@@ -168,7 +185,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
                 group.history.portability,
                 &group.settings,
                 &selected,
-                &|finding: &Finding| rules.refusal(&finding.rule.name()).is_none(),
+                &|finding: &Finding| rules.refusal(finding).is_none(),
             );
             Judged {
                 migration,
@@ -195,7 +212,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
 fn reason(finding: &Finding, rules: &Rules) -> String {
     match &finding.fix {
         Err(reason) => reason.clone(),
-        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| "it could not be laid out".to_owned()),
+        Ok(_) => rules.refusal(finding).unwrap_or_else(|| "it could not be laid out".to_owned()),
     }
 }
 

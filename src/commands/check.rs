@@ -17,7 +17,7 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     }
     let judged = session.judge()?;
     let mut diagnostics: Vec<_> = session.histories.groups.iter().flat_map(report::of_group).collect();
-    diagnostics.extend(judged.iter().flat_map(report::before));
+    diagnostics.extend(judged.iter().flat_map(|one| report::before(one, &session.rules)));
     report::sort(&mut diagnostics);
     emit(&diagnostics, &common.output, terminal, false)?;
     for line in summary(&session, &judged, &diagnostics) {

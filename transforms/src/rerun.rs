@@ -66,7 +66,7 @@ pub fn drop_constraint() -> Recipe {
         cost: Cost::Instant,
         for_rerun: true,
     };
-    Recipe { steps: vec![step] }
+    Recipe::new(vec![step])
 }
 
 /// Whether a statement succeeds on a first run, as far as is known: what it creates is not there

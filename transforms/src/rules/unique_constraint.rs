@@ -121,7 +121,7 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
         cost: Cost::Instant,
         for_rerun: false,
     });
-    Ok(Recipe { steps })
+    Ok(Recipe::new(steps))
 }
 
 /// `DEFERRABLE INITIALLY DEFERRED`, as SQLAlchemy writes it.
