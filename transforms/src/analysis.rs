@@ -249,6 +249,7 @@ fn replay<'a>(
         let context = Context {
             catalog: &catalog,
             new_tables: &new_tables,
+            earlier: &walked.operations[..index],
             later: &walked.operations[index + 1..],
             settings,
         };
@@ -353,7 +354,12 @@ fn shape(recipe: &Recipe) -> Recipe {
                 table.name.value = Value::Unknown;
                 table.schema.value = Value::Unknown;
             }
-            Action::Original(_) => {}
+            // Nothing in them depends on where the call stands.
+            Action::Original(_)
+            | Action::Backfill(_)
+            | Action::Execute(_)
+            | Action::SetDefault { .. }
+            | Action::SetNotNull { .. } => {}
         }
     }
     recipe

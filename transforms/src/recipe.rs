@@ -124,6 +124,35 @@ pub enum Action {
     /// `ALTER TABLE … ADD CONSTRAINT … UNIQUE USING INDEX`; `attributes` is `DEFERRABLE …` or empty.
     /// With `once`, it may fail when it runs a second time.
     UniqueUsingIndex { table: TableArg, name: Name, attributes: String, once: bool },
+    /// `UPDATE` in batches, each in a transaction of its own.
+    Backfill(Backfill),
+    /// SQL whose names are all known.
+    Execute(String),
+    /// `alter_column(…, server_default=…)`.
+    SetDefault { table: TableArg, column: String, default: Arg },
+    /// `alter_column(…, nullable=False)`.
+    SetNotNull { table: TableArg, column: String },
+}
+
+/// An `UPDATE` in batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backfill {
+    /// The table, and its alias, as SQL.
+    pub table: String,
+    pub key: BackfillKey,
+    /// From `SET` to its end.
+    pub set: String,
+    /// What follows `WHERE`.
+    pub condition: Option<String>,
+}
+
+/// What batches follow.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BackfillKey {
+    /// The columns of the primary key.
+    Columns(Vec<String>),
+    /// The place of a row in the table's file; the condition does not hold for what is done.
+    Place,
 }
 
 /// A name in a recipe.
@@ -158,6 +187,8 @@ pub struct Change {
     pub remove: Vec<&'static str>,
     /// The name for an unnamed constraint.
     pub name: Option<String>,
+    /// Changes to the `sa.Column(…)` among its arguments.
+    pub column: Option<Box<Change>>,
 }
 
 impl Recipe {

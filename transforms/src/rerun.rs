@@ -44,6 +44,9 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::RenameConstraint { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn { new_name, .. } if !new_name.is_none() => return How::Impossible,
+        OperationKind::Update(update) if update.text.as_ref().is_ok_and(|text| !text.repeatable) => {
+            return How::Impossible;
+        }
         OperationKind::Harmless { sql: Some(sql) }
             if sql.trim_start().to_lowercase().starts_with("insert") =>
         {

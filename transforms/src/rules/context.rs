@@ -16,6 +16,8 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// The tables that this run of the function created: nobody uses them yet.
     pub new_tables: &'a BTreeSet<TableName>,
+    /// The operations of the same function that have run.
+    pub earlier: &'a [Operation],
     /// The operations of the same function that follow.
     pub later: &'a [Operation],
     pub settings: &'a Settings,
@@ -71,6 +73,14 @@ impl Context<'_> {
             }
         }
         Ok(name)
+    }
+
+    /// A name that becomes SQL.
+    ///
+    /// # Errors
+    /// That it can't be written as SQL in every way in which Alembic runs.
+    pub fn plain_name(&self, name: &str) -> Result<(), String> {
+        plain(name)
     }
 
     /// A name that the author gave.

@@ -48,7 +48,14 @@ macro_rules! rules {
     };
 }
 
-rules![only_concurrent_indexes, unique_constraint, split_foreign_key, split_check_constraint];
+rules![
+    only_concurrent_indexes,
+    unique_constraint,
+    split_foreign_key,
+    split_check_constraint,
+    batch_backfill,
+    add_column_volatile_default,
+];
 
 impl Rule {
     /// The name of its file, which tells it apart.

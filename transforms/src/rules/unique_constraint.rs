@@ -104,6 +104,7 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
         set: vec![("unique", "True")],
         remove: vec!["deferrable", "initially"],
         name: chosen(&name),
+        ..Change::default()
     };
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair && !context.target().index_if_exists() {
