@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::Migration;
+use safemig_transforms::recipe::Applicability;
 
 use crate::cli;
 use crate::config::Config;
@@ -26,8 +27,11 @@ const NO_LAYOUT: &str = "it could not be laid out";
 pub(crate) struct Rules {
     pub(crate) selected: RuleSet,
     pub(crate) fixable: RuleSet,
-    /// Rules whose fixes are applied only with `--unsafe-fixes`.
-    needs_unsafe: RuleSet,
+    unsafe_fixes: bool,
+    /// Rules whose safe fixes count as unsafe.
+    demoted: RuleSet,
+    /// Rules whose unsafe fixes count as safe.
+    promoted: RuleSet,
     per_file_ignores: Vec<(PathGlobs, RuleSet)>,
     pub(crate) baseline: Option<String>,
 }
@@ -57,8 +61,8 @@ impl Rules {
         ]);
         let unsafe_fixes =
             flags.unsafe_fixes || (options.unsafe_fixes.unwrap_or_default() && !flags.no_unsafe_fixes);
-        let needs_unsafe = if unsafe_fixes { &[][..] } else { &unsafe_ };
-        let needs_unsafe = RuleSet::resolve(&[Layer { only: Some(needs_unsafe), with: &[], without: &safe }]);
+        let demoted = RuleSet::resolve(&[Layer { only: Some(&unsafe_), with: &[], without: &safe }]);
+        let promoted = RuleSet::of(&safe);
         let mut per_file_ignores = Vec::new();
         for (glob, rules) in options.per_file_ignores.iter().flatten() {
             let rules = names(&Some(rules.clone()), "per-file-ignores")?.unwrap_or_default();
@@ -66,7 +70,8 @@ impl Rules {
                 .with_context(|| format!("{}per-file-ignores", place()))?;
             per_file_ignores.push((globs, RuleSet::of(&rules)));
         }
-        Ok(Self { selected, fixable, needs_unsafe, per_file_ignores, baseline: options.baseline.clone() })
+        let baseline = options.baseline.clone();
+        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, baseline })
     }
 
     fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
@@ -74,14 +79,33 @@ impl Rules {
         matching.map(|(_, rules)| rules).collect()
     }
 
-    /// Why a rule's fixes are not to be made.
-    fn refusal(&self, rule: &str) -> Option<String> {
+    /// Why a fix is not to be made.
+    fn refusal(&self, finding: &Finding) -> Option<String> {
+        self.refusal_of(&finding.rule.name(), finding.fix.as_ref().ok()?.applicability)
+    }
+
+    /// Why the fixes of a rule are not to be made.
+    fn refusal_of(&self, rule: &str, applicability: Applicability) -> Option<String> {
         if !self.fixable.contains(rule) {
             Some(format!("`{rule}` is not to be fixed, by configuration"))
-        } else if self.needs_unsafe.contains(rule) {
+        } else if !self.unsafe_fixes && self.as_configured(rule, applicability) == Applicability::Unsafe {
             Some(NEEDS_UNSAFE.to_owned())
         } else {
             None
+        }
+    }
+
+    /// What a finding's fix counts as; `None` when there is none.
+    pub(crate) fn applicability(&self, finding: &Finding) -> Option<Applicability> {
+        let recipe = finding.fix.as_ref().ok()?;
+        Some(self.as_configured(&finding.rule.name(), recipe.applicability))
+    }
+
+    fn as_configured(&self, rule: &str, applicability: Applicability) -> Applicability {
+        match applicability {
+            Applicability::Safe if self.demoted.contains(rule) => Applicability::Unsafe,
+            Applicability::Unsafe if self.promoted.contains(rule) => Applicability::Safe,
+            as_it_is => as_it_is,
         }
     }
 }
@@ -187,11 +211,15 @@ pub(crate) fn judge_environment<'a>(found: &'a Environment, rules: &Rules) -> Op
         rules.selected.contains(rule) && !ignored.iter().any(|rules| rules.contains(rule))
     };
     let report = environment.check(&found.settings, &selected);
-    let allowed = |finding: &environment::Finding| rules.refusal(&finding.rule.name()).is_none();
+    let allowed = |finding: &environment::Finding| {
+        rules.refusal_of(&finding.rule.name(), Applicability::Safe).is_none()
+    };
     let environment::Fixed { source, left } = report.fix(environment, &found.settings, &selected, &allowed);
     let reason = |finding: &environment::Finding| match &finding.violation.fix {
         Err(reason) => reason.clone(),
-        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| NO_LAYOUT.to_owned()),
+        Ok(_) => rules
+            .refusal_of(&finding.rule.name(), Applicability::Safe)
+            .unwrap_or_else(|| NO_LAYOUT.to_owned()),
     };
     let verdict = |finding: &environment::Finding| {
         let fixed = source.is_some() && finding.violation.fix.is_ok() && allowed(finding);
@@ -236,7 +264,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
                 group.history.portability,
                 &group.settings,
                 &selected,
-                &|finding: &Finding| rules.refusal(&finding.rule.name()).is_none(),
+                &|finding: &Finding| rules.refusal(finding).is_none(),
             );
             Judged {
                 migration,
@@ -263,7 +291,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
 fn reason(finding: &Finding, rules: &Rules) -> String {
     match &finding.fix {
         Err(reason) => reason.clone(),
-        Ok(_) => rules.refusal(&finding.rule.name()).unwrap_or_else(|| NO_LAYOUT.to_owned()),
+        Ok(_) => rules.refusal(finding).unwrap_or_else(|| NO_LAYOUT.to_owned()),
     }
 }
 

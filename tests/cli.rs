@@ -787,3 +787,28 @@ fn an_explicit_configuration_is_used_and_may_come_from_the_environment() {
     run(project.command(&["check"]).env("ALEMBIC_CONFIG", "db.ini"), b"").ends_with(1);
     project.run(&["check", "-c", "db.ini", "-n", "missing"]).ends_with(2);
 }
+
+/// One finding, whose fix is unsafe.
+const BACKFILL: &str = "from alembic import op\n\nrevision = 'bbb'\ndown_revision = 'aaa'\n\n\n\
+def upgrade():\n    op.execute('UPDATE a SET b = 1')\n\n\ndef downgrade():\n    pass\n";
+
+#[test]
+fn unsafe_fixes_are_made_only_when_they_are_asked_for() {
+    let project = Project::new(&[("a.py", BASE.as_bytes()), ("b.py", BACKFILL.as_bytes())]);
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(run.stderr.contains("1 fixable with `safemig fix --unsafe-fixes`."), "{}", run.stderr);
+    assert!(run.stdout.contains("not fixed: needs `--unsafe-fixes`"), "{}", run.stdout);
+    let run = project.run(&["check", "--output-format=json"]).ends_with(1);
+    assert_eq!(run.json()[0]["applicability"], "unsafe");
+    assert!(run.json()[0]["fix"].is_null());
+    let run = project.run(&["check", "--unsafe-fixes"]).ends_with(1);
+    assert!(run.stdout.contains("batch-backfill [*]"), "{}", run.stdout);
+    project.run(&["fix"]).ends_with(1);
+    assert_eq!(project.read("migrations/versions/b.py"), BACKFILL);
+    project.write("safemig.toml", b"extend-safe-fixes = ['batch-backfill']\n");
+    let run = project.run(&["check", "--output-format=json"]).ends_with(1);
+    assert_eq!(run.json()[0]["applicability"], "safe");
+    project.write("safemig.toml", b"");
+    project.run(&["fix", "--unsafe-fixes"]).ends_with(0);
+    assert!(project.read("migrations/versions/b.py").contains("_backfill('a', 'id', 'SET b = 1')"));
+}

@@ -38,6 +38,7 @@ macro_rules! fixtures {
 }
 
 fixtures! {
+    backfill
     batch_blocks
     check_constraint
     create_index
@@ -50,6 +51,7 @@ fixtures! {
     quoted_names
     schemas
     unique_constraint
+    volatile_default
 }
 
 /// A directory that nobody tests would be worse than none.

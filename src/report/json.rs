@@ -1,5 +1,6 @@
 //! Findings as one JSON document: a list of what `json-lines` prints line by line.
 
+use safemig_transforms::recipe::Applicability;
 use serde::Serialize;
 
 use super::Diagnostic;
@@ -20,6 +21,8 @@ pub(super) struct Finding<'a> {
     fix: Option<Fix<'a>>,
     /// Why it is left alone.
     not_fixed: Option<&'a str>,
+    /// `safe` or `unsafe`; `null`: there is no fix, with `--unsafe-fixes` neither.
+    applicability: Option<&'static str>,
 }
 
 /// 1-based, columns in characters.
@@ -53,6 +56,7 @@ impl<'a> Finding<'a> {
                 Some(Fix { message: detail.summary.trim_end_matches('.'), lock: detail.lock_after, notes })
             }),
             not_fixed: detail.and_then(|detail| detail.fix.as_ref().err()).map(String::as_str),
+            applicability: detail.and_then(|detail| detail.applicability).map(Applicability::as_str),
         }
     }
 }

@@ -17,6 +17,7 @@ use safemig_transforms::analysis::Finding;
 use safemig_transforms::environment;
 use safemig_transforms::migration::Direction;
 use safemig_transforms::python::Position;
+use safemig_transforms::recipe::Applicability;
 
 use crate::analysis::{Judged, JudgedEnvironment, Rules};
 use crate::cli::Format;
@@ -56,6 +57,8 @@ pub(crate) struct Detail<'a> {
     pub(crate) summary: String,
     /// What a reviewer of the fix has to know, or why there is none.
     pub(crate) fix: Result<Vec<String>, String>,
+    /// `None` when there is no fix, whatever the user allows.
+    pub(crate) applicability: Option<Applicability>,
 }
 
 impl Detail<'_> {
@@ -126,6 +129,7 @@ impl<'a> Text<'a> {
         path: &'a str,
         finding: &'a Finding,
         fix: Result<Vec<String>, String>,
+        rules: &Rules,
     ) -> Diagnostic<'a> {
         let detail = Detail {
             direction: Some(finding.direction),
@@ -134,6 +138,7 @@ impl<'a> Text<'a> {
             lock_after: finding.lock_after.as_deref(),
             summary: finding.rule.summary(),
             fix,
+            applicability: rules.applicability(finding),
         };
         Diagnostic {
             detail: Some(detail),
@@ -156,6 +161,7 @@ fn of_environment<'a>(
         lock: None,
         lock_after: None,
         summary: finding.rule.summary(),
+        applicability: fix.is_ok().then_some(Applicability::Safe),
         fix: fix.map(|()| Vec::new()),
     };
     let range = project::bytes(violation.place.callee);
@@ -181,14 +187,14 @@ pub(crate) fn after_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Dia
 }
 
 /// What was found in the files as they are.
-pub(crate) fn before<'a>(judged: &'a Judged) -> Vec<Diagnostic<'a>> {
+pub(crate) fn before<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>> {
     if judged.report.findings.is_empty() {
         return Vec::new();
     }
     let text = Text::new(judged.migration.module.source());
     let findings = judged.report.findings.iter().zip(&judged.verdicts);
     findings
-        .map(|(finding, verdict)| text.finding(&judged.migration.path, finding, verdict.clone()))
+        .map(|(finding, verdict)| text.finding(&judged.migration.path, finding, verdict.clone(), rules))
         .collect()
 }
 
@@ -199,7 +205,7 @@ pub(crate) fn after<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>
         return Vec::new();
     }
     let text = Text::new(judged.source());
-    let diagnostic = |(finding, reason)| text.finding(&judged.migration.path, finding, Err(reason));
+    let diagnostic = |(finding, reason)| text.finding(&judged.migration.path, finding, Err(reason), rules);
     left.into_iter().map(diagnostic).collect()
 }
 

@@ -1,7 +1,7 @@
-//! A transaction that `CONCURRENTLY` has to wait for.
+//! A transaction that `CONCURRENTLY`, or a `DO` that commits its batches, has to wait for.
 //!
 //! `CREATE INDEX CONCURRENTLY` and its kin wait until all who wrote to the table have ended. That is when they can be
-//! looked at, or interrupted in the middle.
+//! looked at, or interrupted in the middle. A batch waits for a row that another transaction has locked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,7 +19,13 @@ pub(super) fn is_concurrent(sql: &str) -> bool {
         && words.any(|word| word == "CONCURRENTLY")
 }
 
-/// An open transaction that writes to every table.
+/// Whether a statement is a `DO` that commits in between.
+pub(super) fn is_batched(sql: &str) -> bool {
+    let mut words = sql.split_whitespace().map(str::to_ascii_uppercase);
+    words.next().as_deref() == Some("DO") && words.any(|word| word == "COMMIT;")
+}
+
+/// An open transaction that others have to wait for.
 pub(super) struct Blocker {
     client: Client,
     observer: Client,
@@ -38,6 +44,26 @@ impl Blocker {
         let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
         let lock = format!("BEGIN; LOCK TABLE {} IN ROW EXCLUSIVE MODE", tables.join(", "));
         client.batch_execute(&lock).context("could not lock the tables")?;
+        Ok(Self { client, observer: database.connect()? })
+    }
+
+    /// A transaction that has locked the last row of every table, so that batches come to it at their end.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(super) fn of_last_rows(database: &Database) -> Result<Self> {
+        let mut client = database.connect()?;
+        let tables = client.query(
+            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384
+                AND relnamespace <> ALL (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')",
+            &[],
+        )?;
+        client.batch_execute("BEGIN")?;
+        for row in tables {
+            let table: String = row.get(0);
+            let lock = format!("SELECT FROM {table} ORDER BY ctid DESC LIMIT 1 FOR UPDATE");
+            client.batch_execute(&lock).context("could not lock the last rows")?;
+        }
         Ok(Self { client, observer: database.connect()? })
     }
 

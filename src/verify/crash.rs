@@ -1,8 +1,8 @@
 //! Interrupts a rewritten revision everywhere, runs it again, and looks at what comes out.
 //!
 //! The connection is terminated by its server process: after every statement, where a transaction was committed in
-//! between also before it, and in the middle of every `CONCURRENTLY` statement, where PostgreSQL leaves an invalid
-//! index. Of the places where an interruption finds the same committed state, only the last is tried.
+//! between also before it, in the middle of every `CONCURRENTLY` statement, where PostgreSQL leaves an invalid
+//! index, and in the last batch of every `DO` that commits. Of the places where an interruption finds the same committed state, only the last is tried.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::blocker::{Blocker, is_concurrent};
+use super::blocker::{Blocker, is_batched, is_concurrent};
 use super::driver::{Driver, Failure, Go, Interest, Ran, Statement, Step, Watch};
 use super::server::{Database, Server};
 use super::snapshot::{Difference, Snapshot, leave_out};
@@ -95,7 +95,7 @@ impl Recorder {
                 commits += 1;
                 by_state.insert(commits, place(When::Before));
             }
-            if is_concurrent(&statement.sql) {
+            if is_concurrent(&statement.sql) || (statement.autocommit && is_batched(&statement.sql)) {
                 during.push(place(When::During));
             }
             commits += usize::from(statement.autocommit);
@@ -114,7 +114,7 @@ struct Interruption<'a> {
     place: &'a Place,
     number: usize,
     pid: i32,
-    /// The server process of a `CONCURRENTLY` statement that is to be terminated while it waits.
+    /// The server process of a statement that is to be terminated while it waits.
     waiting: Box<dyn Fn(i32) -> Result<()> + 'a>,
     happened: bool,
 }
@@ -208,7 +208,9 @@ fn interrupted(
             pid: 0,
             happened: false,
             waiting: Box::new(|pid| {
-                let blocker = Blocker::new(database)?;
+                let batched = is_batched(&place.sql);
+                let blocker =
+                    if batched { Blocker::of_last_rows(database)? } else { Blocker::new(database)? };
                 let finished = &finished;
                 scope.spawn(move || blocker.when_waiting(pid, finished, |_| server.terminate(pid)));
                 Ok(())
@@ -271,5 +273,7 @@ mod tests {
                 "After c"
             ]
         );
+        let batched = ("DO $$ BEGIN LOOP UPDATE t SET a = 1; COMMIT; END LOOP; END $$", true, 1);
+        assert!(places(&[batched])[0].starts_with("During DO"));
     }
 }

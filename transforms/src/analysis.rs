@@ -355,8 +355,13 @@ fn shape(recipe: &Recipe) -> Recipe {
                 table.name.value = Value::Unknown;
                 table.schema.value = Value::Unknown;
             }
-            // Their names are spelled out.
-            Action::Original(_) | Action::AddNotNull { .. } | Action::SetNotNull { .. } => {}
+            // Nothing in them depends on where the call stands.
+            Action::Original(_)
+            | Action::Backfill(_)
+            | Action::Execute(_)
+            | Action::SetDefault { .. }
+            | Action::AddNotNull { .. }
+            | Action::SetNotNull { .. } => {}
         }
     }
     recipe

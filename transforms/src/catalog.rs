@@ -36,6 +36,8 @@ pub struct Table {
     /// Everything about it is known.
     pub complete: bool,
     pub partitioned: bool,
+    /// The columns of its primary key, also where the key's name is not known; empty when it may have none.
+    pub key: Vec<String>,
 }
 
 impl Table {
@@ -145,6 +147,27 @@ impl Catalog {
             None if known.complete && !self.may_be_more(name) => Presence::No,
             _ => Presence::Maybe,
         }
+    }
+
+    /// The columns of a table's primary key, when it has one for sure.
+    #[must_use]
+    pub fn primary_key(&self, table: &TableName) -> Option<&[String]> {
+        let key = self.table(table)?.key.as_slice();
+        (!key.is_empty()).then_some(key)
+    }
+
+    /// The columns of everything that is unique for sure.
+    pub fn unique_columns(&self, table: &TableName) -> impl Iterator<Item = Vec<&str>> {
+        self.indexes
+            .values()
+            .filter(|index| index.table == *table && index.unique && index.certain)
+            .filter_map(|index| {
+                let columns = index.elements.iter().map(|element| match element {
+                    IndexElement::Column(column) => Some(column.as_str()),
+                    IndexElement::Expression(_) => None,
+                });
+                columns.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty())
+            })
     }
 
     fn may_be_more(&self, name: &str) -> bool {
@@ -388,6 +411,7 @@ impl Catalog {
             | OperationKind::Truncate { .. }
             | OperationKind::Harmless { .. }
             | OperationKind::EnumType { .. }
+            | OperationKind::Update(_)
             | OperationKind::Commit => {}
         }
     }
@@ -421,6 +445,7 @@ impl Catalog {
             constraints: Vec::new(),
             complete: !definition.incomplete,
             partitioned: definition.partitioned,
+            key: Vec::new(),
         };
         self.tables.insert(name.clone(), Arc::new(table));
         // Its own parts are there whenever it is.
@@ -492,6 +517,9 @@ impl Catalog {
             return;
         };
         self.change(&table, |known| {
+            if known.key.iter().any(|name| name == column) {
+                known.key.clear();
+            }
             if certain {
                 known.columns.retain(|known| known.name != column);
                 // PostgreSQL drops the constraints that involve it.
@@ -553,6 +581,9 @@ impl Catalog {
                 }
             }
             if let Some(new_name) = new_name {
+                for name in table.key.iter_mut().filter(|name| *name == column) {
+                    new_name.clone_into(name);
+                }
                 for constraint in &mut table.constraints {
                     for name in constraint.columns.iter_mut().filter(|name| *name == column) {
                         new_name.clone_into(name);
@@ -610,6 +641,9 @@ impl Catalog {
     }
 
     fn add_constraint(&mut self, table: &TableName, constraint: &Constraint, certain: bool) {
+        if constraint.kind == ConstraintKind::PrimaryKey && certain {
+            self.change(table, |table| table.key.clone_from(&constraint.columns));
+        }
         let name = match &constraint.name {
             Value::Str(name) | Value::Partial(name) => name.clone(),
             Value::None if !self.names_by_convention => {
@@ -646,6 +680,7 @@ impl Catalog {
     fn doubt_constraints(&mut self, table: &TableName) {
         self.change(table, |table| {
             table.complete = false;
+            table.key.clear();
             for constraint in &mut table.constraints {
                 constraint.certain = false;
             }
@@ -654,6 +689,10 @@ impl Catalog {
 
     fn drop_constraint(&mut self, table: &TableName, name: &str, certain: bool) {
         self.change(table, |table| {
+            let dropped = table.constraints.iter().find(|constraint| constraint.name == name);
+            if dropped.is_none_or(|dropped| dropped.kind == ConstraintKind::PrimaryKey) {
+                table.key.clear();
+            }
             if certain {
                 table.constraints.retain(|constraint| constraint.name != name);
             } else {

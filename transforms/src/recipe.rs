@@ -52,6 +52,8 @@ pub enum Cost {
     Build,
     /// Every row is written.
     Rewrite,
+    /// Every row is written, some at a time.
+    Batches,
 }
 
 impl Cost {
@@ -63,14 +65,37 @@ impl Cost {
             Self::Scan => "while every row is checked",
             Self::Build => "while the index is built",
             Self::Rewrite => "while the table is rewritten",
+            Self::Batches => "on the rows of one batch at a time",
         }
     }
 }
 
 /// The steps that take the place of one operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recipe {
     pub steps: Vec<Step>,
+    pub applicability: Applicability,
+}
+
+/// Whether a fix is applied without being asked for by name; ruff's word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Applicability {
+    /// The database is what it would have been, for everybody who uses it.
+    #[default]
+    Safe,
+    /// Something that the migration's author may rely on is different: applied with `--unsafe-fixes`.
+    Unsafe,
+}
+
+impl Applicability {
+    /// As ruff prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Unsafe => "unsafe",
+        }
+    }
 }
 
 /// One step; each runs in a transaction of its own.
@@ -103,7 +128,35 @@ pub enum Action {
     /// constraint itself is `NOT VALID` (PostgreSQL 18).
     AddNotNull { table: TableArg, column: Arg, name: Name, native: bool },
     /// `alter_column(…, nullable=False)`.
-    SetNotNull { table: TableArg, column: Arg },
+    /// `UPDATE` in batches, each in a transaction of its own.
+    Backfill(Backfill),
+    /// SQL whose names are all known.
+    Execute(String),
+    /// `alter_column(…, server_default=…)`.
+    SetDefault { table: TableArg, column: String, default: Arg },
+    /// `alter_column(…, nullable=False)`.
+    SetNotNull { table: TableArg, column: String },
+}
+
+/// An `UPDATE` in batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backfill {
+    /// The table, and its alias, as SQL.
+    pub table: String,
+    pub key: BackfillKey,
+    /// From `SET` to its end.
+    pub set: String,
+    /// What follows `WHERE`.
+    pub condition: Option<String>,
+}
+
+/// What batches follow.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BackfillKey {
+    /// The columns of the primary key.
+    Columns(Vec<String>),
+    /// The place of a row in the table's file; the condition does not hold for what is done.
+    Place,
 }
 
 /// A name in a recipe.
@@ -138,9 +191,17 @@ pub struct Change {
     pub remove: Vec<&'static str>,
     /// The name for an unnamed constraint.
     pub name: Option<String>,
+    /// Changes to the `sa.Column(…)` among its arguments.
+    pub column: Option<Box<Change>>,
 }
 
 impl Recipe {
+    /// A safe fix.
+    #[must_use]
+    pub fn new(steps: Vec<Step>) -> Self {
+        Self { steps, applicability: Applicability::Safe }
+    }
+
     /// The longest-held strong lock: what the finding shows as "after".
     #[must_use]
     pub fn worst(&self) -> Option<&Step> {

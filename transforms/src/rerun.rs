@@ -64,6 +64,9 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::Truncate { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => return How::Impossible,
+        OperationKind::Update(update) if update.text.as_ref().is_ok_and(|text| !text.repeatable) => {
+            return How::Impossible;
+        }
         OperationKind::Harmless { sql: Some(sql) }
             if sql.trim_start().to_lowercase().starts_with("insert") =>
         {
@@ -95,7 +98,7 @@ pub fn drop_constraint() -> Recipe {
         cost: Cost::Instant,
         for_rerun: true,
     };
-    Recipe { steps: vec![step] }
+    Recipe::new(vec![step])
 }
 
 /// Whether a statement succeeds on a first run, as far as is known: what it creates is not there

@@ -92,9 +92,14 @@ fn every_rule_does_what_its_documentation_says() {
             continue;
         }
         let after = rule.example("Safe").unwrap_or_else(|| panic!("{name} has no example under `## Safe`"));
-        let settings = Settings::default();
-        assert_eq!(fix(rule, None, &before, &settings), with_helpers(&after), "{name}");
-        check(rule, &name, None, &before, &with_helpers(&after), &settings);
+        let given = rule.example("Given");
+        let section = rule.section("Unsafe").unwrap_or_default();
+        let words = section.lines().filter_map(|line| line.strip_prefix("Settings: "));
+        let words: Vec<_> =
+            words.flat_map(|words| words.split(", ")).map(|word| word.trim_matches('`').to_owned()).collect();
+        let settings = settings(&words);
+        assert_eq!(fix(rule, given.as_deref(), &before, &settings), with_helpers(&after), "{name}");
+        check(rule, &name, given.as_deref(), &before, &with_helpers(&after), &settings);
     }
 }
 

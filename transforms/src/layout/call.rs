@@ -13,7 +13,7 @@ use crate::operations::{Batch, ConstraintKind, TableArg};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Change, Name, Recipe};
+use crate::recipe::{Action, Backfill, BackfillKey, Change, Name, Recipe};
 
 /// Prints and edits in the style of one file.
 pub(super) struct Printer<'a> {
@@ -144,11 +144,6 @@ impl Printer<'_> {
                         &format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint} NOT VALID"),
                     )
                 }
-                Action::SetNotNull { table, column } => {
-                    let schema = self.schema(&table.schema);
-                    let (table, column) = (self.argument(&table.name), self.argument(column));
-                    format!("{op}.alter_column({table}, {column}, nullable=False{schema})")
-                }
                 Action::UsingIndex { kind, table, name, attributes, once: true }
                     if literal(table, name).is_some() =>
                 {
@@ -172,6 +167,14 @@ impl Printer<'_> {
                     let arguments = [self.name(name), self.argument(&table.name)];
                     self.helper(&mut lines, helper, &arguments, &table.schema, &more)
                 }
+                Action::Backfill(backfill) => self.backfill(&mut lines, backfill),
+                Action::Execute(sql) => self.execute(op, sql),
+                Action::SetDefault { table, column, default } => {
+                    self.alter_column(op, table, column, "server_default", &self.argument(default))
+                }
+                Action::SetNotNull { table, column } => {
+                    self.alter_column(op, table, column, "nullable", "False")
+                }
             };
             if conditional && let Action::DropInvalidIndex { index, .. } = &step.action {
                 // `if "ix" not in indexes:` takes the index for done.
@@ -192,6 +195,28 @@ impl Printer<'_> {
 
     fn execute(&self, op: &str, sql: &str) -> String {
         format!("{op}.execute({})", self.string(sql))
+    }
+
+    fn backfill(&self, lines: &mut Lines, backfill: &Backfill) -> String {
+        let mut arguments = vec![self.string(&backfill.table)];
+        let helper = match &backfill.key {
+            BackfillKey::Columns(columns) => {
+                let key: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+                arguments.push(self.string(&key.join(", ")));
+                Helper::Backfill
+            }
+            BackfillKey::Place => Helper::BackfillByPlace,
+        };
+        arguments.push(self.string(&backfill.set));
+        arguments.extend(backfill.condition.as_ref().map(|sql| format!("where={}", self.string(sql))));
+        lines.helpers.push(helper);
+        format!("{}({})", helper.name(), arguments.join(", "))
+    }
+
+    fn alter_column(&self, op: &str, table: &TableArg, column: &str, keyword: &str, value: &str) -> String {
+        let schema = self.schema(&table.schema);
+        let (table, column) = (self.argument(&table.name), self.string(column));
+        format!("{op}.alter_column({table}, {column}, {keyword}={value}{schema})")
     }
 
     fn constraint_helper(&self, lines: &mut Lines, helper: Helper, table: &TableArg, name: &Name) -> String {
@@ -273,7 +298,7 @@ impl Printer<'_> {
         let positional = call.arguments.args.len();
         if method == "drop_index" || positional == 0 {
             keywords.push((table_keyword, table));
-        } else if method == "alter_column" {
+        } else if matches!(method, "add_column" | "alter_column") {
             edits.push(edit::insert(call.arguments.args[0].start(), format!("{table}, ")));
         } else {
             let first = &call.arguments.args[0];
@@ -325,6 +350,12 @@ impl Printer<'_> {
                 Some(given) => edits.push(edit::replace(given.value.range(), *value)),
                 None => append.push((*keyword, (*value).to_owned())),
             }
+        }
+        if let Some(change) = &change.column {
+            let mut arguments = call.arguments.iter_source_order();
+            let column = arguments.find_map(|argument| argument.value().as_call_expr());
+            let column = column.ok_or_else(|| "its column is not spelled out in the call".to_owned())?;
+            edits.extend(self.finish(column, change, None, Vec::new(), Vec::new())?);
         }
         edits.extend(self.append(call, &append));
         Ok(edits)
@@ -408,7 +439,7 @@ fn literal(table: &TableArg, name: &Name) -> Option<(String, String)> {
     Some((table, quoted(name.value()?)))
 }
 
-fn qualified(schema: Option<&str>, name: &str) -> String {
+pub(crate) fn qualified(schema: Option<&str>, name: &str) -> String {
     match schema {
         Some(schema) => format!("{}.{}", quoted(schema), quoted(name)),
         None => quoted(name),
@@ -416,7 +447,7 @@ fn qualified(schema: Option<&str>, name: &str) -> String {
 }
 
 /// An identifier as SQL, quoted only where it must be.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let mut chars = name.chars();
     let plain = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')

@@ -13,15 +13,19 @@ pub(crate) enum Helper {
     AddPrimaryKeyUsingIndex,
     DropConstraint,
     ValidateConstraint,
+    Backfill,
+    BackfillByPlace,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 5] = [
+pub(crate) const ALL: [Helper; 7] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
     Helper::DropConstraint,
     Helper::ValidateConstraint,
+    Helper::Backfill,
+    Helper::BackfillByPlace,
 ];
 
 impl Helper {
@@ -43,6 +47,8 @@ impl Helper {
             Self::AddPrimaryKeyUsingIndex => "_add_primary_key_using_index",
             Self::DropConstraint => "_drop_constraint_if_exists",
             Self::ValidateConstraint => "_validate_constraint",
+            Self::Backfill => "_backfill",
+            Self::BackfillByPlace => "_backfill_by_place",
         }
     }
 
@@ -59,10 +65,15 @@ impl Helper {
             }
             Self::DropConstraint => "Drop the constraint that an interrupted run leaves behind.",
             Self::ValidateConstraint => "Check the rows that were there before the constraint.",
+            Self::Backfill => "Update a table in batches of 10000 rows, each in a transaction of its own.",
+            Self::BackfillByPlace => {
+                "Update a table in batches of 500 pages, each in a transaction of its own."
+            }
         }
     }
 
     /// The function's source, with four spaces and `op` as names of indentation and module.
+    #[expect(clippy::too_many_lines, reason = "the functions are written out")]
     fn template(self) -> &'static str {
         match self {
             Self::DropInvalidIndex => {
@@ -148,6 +159,72 @@ impl Helper {
     quote = op.get_context().dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
     op.execute(f"ALTER TABLE {prefix}{quote(table_name)} VALIDATE CONSTRAINT {quote(constraint_name)}")
+"#
+            }
+            // No type of the key is needed: the records take it from the table. Both ends of a batch
+            // are known, so that the planner can use the index for both.
+            Self::Backfill => {
+                r#"def _backfill(table, key, assignments, where="true"):
+    """Update a table in batches of 10000 rows, each in a transaction of its own."""
+    columns = key.split(", ")
+    first = ", ".join(f"batch_start.{column}" for column in columns)
+    last = ", ".join(f"batch_end.{column}" for column in columns)
+    descending = ", ".join(f"{column} DESC" for column in columns)
+    op.execute("SET statement_timeout = 0")
+    op.execute(
+        f"""
+        DO $$
+        DECLARE
+            batch_start record;
+            batch_end record;
+        BEGIN
+            SELECT {key} INTO batch_start FROM {table} ORDER BY {key} LIMIT 1;
+            WHILE FOUND LOOP
+                SELECT {key} INTO batch_end FROM (
+                    SELECT {key} FROM {table} WHERE ({key}) >= ({first}) ORDER BY {key} LIMIT 10000
+                ) AS batch ORDER BY {descending} LIMIT 1;
+                UPDATE {table} {assignments}
+                WHERE ({key}) >= ({first}) AND ({key}) <= ({last}) AND ({where});
+                COMMIT;
+                SELECT {key} INTO batch_start FROM {table} WHERE ({key}) > ({last}) ORDER BY {key} LIMIT 1;
+            END LOOP;
+        END
+        $$
+        """
+    )
+    op.execute("RESET statement_timeout")
+"#
+            }
+            // Rows that others change meanwhile move to other pages; the second loop finds them.
+            Self::BackfillByPlace => {
+                r#"def _backfill_by_place(table, assignments, where):
+    """Update a table in batches of 500 pages, each in a transaction of its own."""
+    op.execute("SET statement_timeout = 0")
+    op.execute(
+        f"""
+        DO $$
+        DECLARE
+            batch_page bigint := 0;
+            batch_pages bigint := pg_relation_size('{table}') / current_setting('block_size')::bigint;
+        BEGIN
+            WHILE batch_page < batch_pages LOOP
+                UPDATE {table} {assignments}
+                WHERE ctid >= ('(' || batch_page || ',0)')::tid
+                AND ctid < ('(' || batch_page + 500 || ',0)')::tid AND ({where});
+                COMMIT;
+                batch_page := batch_page + 500;
+            END LOOP;
+            LOOP
+                UPDATE {table} {assignments}
+                WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {where} LIMIT 10000)) AND ({where});
+                EXIT WHEN NOT FOUND;
+                COMMIT;
+            END LOOP;
+        END
+        $$
+        """
+    )
+    op.execute("RESET statement_timeout")
 "#
             }
         }

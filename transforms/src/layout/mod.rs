@@ -6,7 +6,7 @@
 //! **Architecture Invariant:** a fix is whole or nothing. What can't be laid out is refused with a
 //! reason, and the file is left as it was in that place.
 
-mod call;
+pub(crate) mod call;
 pub(crate) mod helpers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use crate::operations::{Functions, Operation, OperationKind, Receiver};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::{BatchId, Value};
-use crate::recipe::{Action, Change, Recipe};
+use crate::recipe::{Action, Change, Recipe, Step};
 use crate::settings::Portability;
 
 /// An operation and the recipe that takes its place.
@@ -241,10 +241,16 @@ impl<'a> Layout<'a> {
         let call = find_call(self.module.body(), origin.call)
             .ok_or_else(|| "its call was not found again".to_owned())?;
         let op = self.op_of(&origin.receiver).to_owned();
+        let is_original = |step: &Step| matches!(step.action, Action::Original(_));
+        let keeps_call = plan.recipe.steps.iter().any(is_original);
+        if !keeps_call && self.has_comments(origin.statement) {
+            return Err("there are comments inside of it".to_owned());
+        }
         let batch = match &origin.receiver {
             Receiver::Batch(batch) => Some(batch),
-            Receiver::Other => return Err("it is not called on `op`".to_owned()),
-            Receiver::Op(_) | Receiver::Function => None,
+            // Of what no call is left, it does not matter on what it was made.
+            Receiver::Other if keeps_call => return Err("it is not called on `op`".to_owned()),
+            Receiver::Op(_) | Receiver::Function | Receiver::Other => None,
         };
         if batch.is_some_and(|batch| batch.recreated) {
             return Err("its batch block copies the table".to_owned());
@@ -260,7 +266,10 @@ impl<'a> Layout<'a> {
         };
         // In a block of its author's own, a batch operation stays with its batch.
         let leaving = batch.filter(|_| !plan.operation.autocommit);
-        if batch.is_some() && leaving.is_none() && change.is_some_and(|change| change.method.is_some()) {
+        if batch.is_some()
+            && leaving.is_none()
+            && change.is_some_and(|change| change.method.is_some() || change.column.is_some())
+        {
             return Err("it stands in a batch block inside of an autocommit block".to_owned());
         }
         let printer = Printer { quote: self.quote_of(call.range()), ..self.printer };
@@ -316,10 +325,13 @@ impl<'a> Layout<'a> {
         }
         for (at, (header, lines)) in prologues.into_iter().filter(|(_, (_, lines))| !lines.is_empty()) {
             let indentation = &header[..header.len() - header.trim_start().len()];
-            let lines: String =
-                lines.iter().map(|line| format!("{indentation}{unit}{line}{newline}")).collect();
-            edits.push(edit::insert(at, format!("{header}{lines}")));
+            let body = lines.iter().flat_map(|line| [indentation, unit, line.as_str(), newline]);
+            edits.push(edit::insert(at, [header.as_str()].into_iter().chain(body).collect::<String>()));
         }
+    }
+
+    fn has_comments(&self, range: TextRange) -> bool {
+        self.module.tokens().in_range(range).iter().any(|token| token.kind() == TokenKind::Comment)
     }
 
     /// The author's name for `op` where an operation stands.
@@ -953,8 +965,9 @@ impl<'a> Layout<'a> {
 
     fn insert_helpers(&self, edits: &mut Vec<Edit>) {
         let newline = self.renderer.newline();
-        let uses_import =
-            self.placed.iter().any(|plan| self.plans[*plan].operation.origin.receiver == Receiver::Function);
+        let uses_import = self.placed.iter().any(|plan| {
+            matches!(self.plans[*plan].operation.origin.receiver, Receiver::Function | Receiver::Other)
+        });
         if let ModuleOp::Missing(at) = &self.import
             && (uses_import || !self.helpers.is_empty())
         {

@@ -8,7 +8,7 @@ use ruff_text_size::Ranged;
 
 use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
-    Definition, DropIndex, IndexElement, OperationKind, TableArg,
+    Definition, DropIndex, Generated, IndexElement, OperationKind, TableArg,
 };
 use crate::python::Module;
 use crate::python::scope::Scope;
@@ -388,6 +388,7 @@ impl Call<'_> {
                 columns: columns(),
             });
         }
+        definition.generated = self.generated(type_.as_deref(), primary);
         let nullable = self
             .expr(&["nullable"], None)
             .map_or(!primary, |expr| self.scope.eval(expr).truth().unwrap_or(true));
@@ -408,6 +409,60 @@ fn sql(value: Value) -> Option<String> {
         Value::Str(text) => Some(format!("'{}'", text.replace('\'', "''"))),
         Value::Sql(sql) => Some(sql),
         _ => None,
+    }
+}
+
+impl Call<'_> {
+    /// Where the values of this `sa.Column(…)` come from.
+    fn generated(&self, type_: Option<&str>, primary: bool) -> Option<Generated> {
+        for argument in self.call.arguments.args.iter().skip(1) {
+            let Expr::Call(call) = argument else { continue };
+            let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+            match callee(call) {
+                Some("Identity") => return Some(Generated::Identity),
+                Some("Computed") => return inner.flag("persisted").then_some(Generated::Stored),
+                Some("ForeignKey") if primary => return None,
+                _ => {}
+            }
+        }
+        let Some(default) = self.expr(&["server_default"], None) else {
+            let number = type_.map(|type_| type_.trim_end_matches("()"));
+            let number = number.and_then(|type_| type_.rsplit('.').next());
+            let integer = matches!(
+                number,
+                Some("Integer" | "INTEGER" | "BigInteger" | "BIGINT" | "SmallInteger" | "SMALLINT")
+            );
+            let counts = self
+                .expr(&["autoincrement"], None)
+                .is_none_or(|value| self.scope.eval(value).truth() == Some(true));
+            return (primary && integer && counts).then_some(Generated::Serial);
+        };
+        let sql = match self.scope.eval(default) {
+            Value::Sql(sql) => sql,
+            _ => self.function(default)?,
+        };
+        let repeatable = !self.module.text(default).contains(['\n', '\r']);
+        Some(Generated::Default { sql, default: repeatable.then(|| self.scope.arg(default)) })
+    }
+
+    /// `sa.func.gen_random_uuid()` as SQL.
+    fn function(&self, expression: &Expr) -> Option<String> {
+        let call = expression.as_call_expr()?;
+        let function = call.func.as_attribute_expr()?;
+        let is_func = match &*function.value {
+            Expr::Name(name) => name.id.as_str() == "func",
+            Expr::Attribute(attribute) => attribute.attr.as_str() == "func",
+            _ => false,
+        };
+        let arguments = call.arguments.args.iter().map(|argument| match self.scope.eval(argument) {
+            Value::Str(text) if !text.contains('\'') => Some(format!("'{text}'")),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Sql(sql) => Some(sql),
+            _ => None,
+        });
+        let arguments: Vec<_> = arguments.collect::<Option<_>>()?;
+        (is_func && call.arguments.keywords.is_empty())
+            .then(|| format!("{}({})", function.attr, arguments.join(", ")))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod calls;
 pub mod sql;
+pub(crate) mod update;
 mod walk;
 
 use ruff_text_size::TextRange;
@@ -175,6 +176,21 @@ pub struct Definition {
     /// Something in it could not be read.
     pub incomplete: bool,
     pub partitioned: bool,
+    /// Where the values of an added column come from.
+    pub generated: Option<Generated>,
+}
+
+/// Where the values of a column come from that its author did not give row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Generated {
+    /// `DEFAULT`, as SQL; and as the argument that can be repeated, when it is one.
+    Default { sql: String, default: Option<Arg> },
+    /// `SERIAL`.
+    Serial,
+    /// `GENERATED … AS IDENTITY`.
+    Identity,
+    /// `GENERATED … STORED`.
+    Stored,
 }
 
 /// What an operation does.
@@ -260,6 +276,38 @@ pub enum OperationKind {
         reason: String,
         sql: Option<String>,
     },
+    /// Rows are changed, which the catalog does not keep.
+    Update(Update),
+}
+
+/// `UPDATE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    pub table: TableArg,
+    /// The columns that its condition compares with constants.
+    pub pinned: Vec<String>,
+    /// Its parts, or why it can't be cut into batches.
+    pub text: Result<UpdateText, String>,
+}
+
+/// The parts of an `UPDATE` of one table, as its author wrote them, on one line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateText {
+    /// The table and its alias.
+    pub target: String,
+    pub aliased: bool,
+    /// From `SET` to its end.
+    pub set: String,
+    /// What follows `WHERE`.
+    pub condition: Option<String>,
+    /// The columns that are set.
+    pub columns: Vec<String>,
+    /// All words of the text.
+    pub words: Vec<String>,
+    /// A second run leads to the same rows.
+    pub repeatable: bool,
+    /// The condition does not hold any more for a row that was updated.
+    pub excludes_done: bool,
 }
 
 /// `alter_column`.
@@ -336,6 +384,7 @@ impl OperationKind {
             Self::CreateIndex(index) => Some(&index.table),
             Self::DropIndex(index) => Some(&index.table),
             Self::AddConstraint(constraint) => Some(&constraint.table),
+            Self::Update(update) => Some(&update.table),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use squawk_syntax::{SourceFile, SyntaxKind};
 
 use super::{
     AddConstraint, AlterColumn, Column, Constraint, ConstraintKind, CreateIndex, Definition, DropIndex,
-    OperationKind, TableArg, TableName,
+    Generated, OperationKind, TableArg, TableName, update,
 };
 use crate::python::value::{Arg, Value};
 
@@ -48,7 +48,12 @@ pub(super) fn read(sql: &str) -> Vec<OperationKind> {
             kinds.clear();
             break;
         }
-        self::statement(&statement, &mut kinds);
+        match &statement {
+            Stmt::Update(update) if !errors => {
+                kinds.push(update::read(update, sql).map_or_else(|| harmless(sql), OperationKind::Update));
+            }
+            _ => self::statement(&statement, &mut kinds),
+        }
     }
     if kinds.is_empty() {
         kinds.push(if is_schema_change(&masked) { unread(sql) } else { harmless(sql) });
@@ -229,6 +234,14 @@ fn alter_table(table: &TableName, action: &AlterTableAction) -> Option<Operation
             let mut definition = Definition { columns: vec![column], ..Definition::default() };
             for constraint in add.constraints() {
                 inline_constraint(&constraint, &mut definition);
+                definition.generated = generated(&constraint).or(definition.generated);
+            }
+            let type_ = add.ty().map(|type_| text(&type_).to_lowercase());
+            if matches!(
+                type_.as_deref(),
+                Some("serial" | "bigserial" | "smallserial" | "serial4" | "serial8")
+            ) {
+                definition.generated = Some(Generated::Serial);
             }
             OperationKind::AddColumn {
                 table: known(table),
@@ -362,6 +375,25 @@ fn inline_constraint(constraint: &ast::Constraint, definition: &mut Definition) 
     definition.constraints.push(Constraint { name: Value::None, kind, columns });
 }
 
+/// Where the values of a column come from.
+fn generated(constraint: &ast::Constraint) -> Option<Generated> {
+    match constraint {
+        ast::Constraint::DefaultConstraint(constraint) => {
+            Some(Generated::Default { sql: text(&constraint.expr()?), default: None })
+        }
+        ast::Constraint::GeneratedConstraint(constraint) => {
+            let words = update::words(&text(constraint));
+            let has = |word: &str| words.iter().any(|known| known == word);
+            if has("identity") {
+                Some(Generated::Identity)
+            } else {
+                has("stored").then_some(Generated::Stored)
+            }
+        }
+        _ => None,
+    }
+}
+
 /// The columns are read; constraints inside of `CREATE TABLE` are not, so the table is incomplete.
 fn definition(create: &ast::CreateTable) -> Definition {
     let mut definition = Definition {
@@ -389,7 +421,7 @@ fn relation(name: Option<ast::TableRelationName>) -> Option<TableName> {
 }
 
 /// `schema.name` of a node, folded as PostgreSQL folds identifiers.
-fn qualified(node: &impl AstNode) -> TableName {
+pub(super) fn qualified(node: &impl AstNode) -> TableName {
     let text = text(node);
     let mut parts = Vec::new();
     let mut part = String::new();
@@ -409,7 +441,7 @@ fn qualified(node: &impl AstNode) -> TableName {
 }
 
 /// An identifier as PostgreSQL stores it: unquoted ones are folded to lower case.
-fn identifier(text: &str) -> String {
+pub(super) fn identifier(text: &str) -> String {
     let text = text.trim();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(quoted) => quoted.replace("\"\"", "\""),
@@ -421,7 +453,7 @@ fn arg(name: &str) -> Arg {
     Arg { value: Value::Str(name.to_owned()), range: None, literal: true, exact: true }
 }
 
-fn known(table: &TableName) -> TableArg {
+pub(super) fn known(table: &TableName) -> TableArg {
     TableArg { name: arg(&table.name), schema: table.schema.as_deref().map_or_else(Arg::absent, arg) }
 }
 
@@ -451,7 +483,8 @@ mod tests {
 
     #[test]
     fn rows_are_harmless_and_the_rest_is_opaque() {
-        assert!(matches!(&read("UPDATE t SET a = :a")[..], [OperationKind::Harmless { .. }]));
+        assert!(matches!(&read("DELETE FROM t WHERE a = :a")[..], [OperationKind::Harmless { .. }]));
+        assert!(matches!(&read("UPDATE t SET a = :a")[..], [OperationKind::Update(_)]));
         assert!(matches!(
             &read("DO $$ BEGIN ALTER TABLE t ADD a int; END $$")[..],
             [OperationKind::Opaque { .. }]

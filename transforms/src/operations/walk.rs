@@ -10,7 +10,7 @@ use ruff_python_ast::{
 use ruff_text_size::{Ranged, TextRange};
 
 use super::calls::{self, Call, callee};
-use super::{Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, TableArg, sql};
+use super::{Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, TableArg, sql, update};
 use crate::layout::helpers::Helper;
 use crate::python::Module;
 use crate::python::scope::Scope;
@@ -755,17 +755,55 @@ impl<'a> Walker<'a, '_> {
             None => vec![OperationKind::Harmless { sql: None }],
             Some(argument) => match frame.scope.eval(argument) {
                 Value::Str(sql) | Value::Sql(sql) => sql::read(&sql),
+                _ if let Some(update) = update::construct(argument, &frame.scope) => {
+                    vec![OperationKind::Update(update)]
+                }
                 _ if built_at_run_time(argument) => {
                     vec![OperationKind::Opaque { reason: "SQL built at run time".to_owned(), sql: None }]
                 }
                 _ => vec![OperationKind::Harmless { sql: None }],
             },
         };
-        let fixed_in_place = frame.fixed_in_place.replace("SQL text is not rewritten yet");
+        let fixed_in_place = frame.fixed_in_place;
+        frame.fixed_in_place = match &kinds[..] {
+            // Another statement can take the place of the whole call.
+            [OperationKind::Update(_)] => {
+                fixed_in_place.or_else(|| Self::not_replaceable(call, argument, receiver, frame))
+            }
+            _ if kinds.iter().any(|kind| matches!(kind, OperationKind::Update(_))) => {
+                Some("it shares its text with other statements")
+            }
+            _ => Some("SQL text is not rewritten yet"),
+        };
         for kind in kinds {
             self.push(kind, call, receiver.clone(), statement, frame, alone);
         }
         frame.fixed_in_place = fixed_in_place;
+    }
+
+    /// Why `op.execute(…)` can't run the same text.
+    fn not_replaceable(
+        call: &ExprCall,
+        argument: Option<&Expr>,
+        receiver: &Receiver,
+        frame: &Frame<'a>,
+    ) -> Option<&'static str> {
+        if call.arguments.len() > 1 {
+            return Some("it is given parameters");
+        }
+        if *receiver != Receiver::Other {
+            return None;
+        }
+        if callee(call) != Some("execute") || !Self::is_bind(call, frame) {
+            return Some("it does not run on the migration's own connection, as far as is known");
+        }
+        // SQLAlchemy 1.4 hands a plain string to the driver.
+        match argument.map(|argument| frame.scope.eval(argument)) {
+            Some(Value::Str(sql)) if sql.contains(['%', ':', '\\']) => {
+                Some("its text would mean something else in `op.execute`")
+            }
+            _ => None,
+        }
     }
 
     fn inline(

@@ -348,6 +348,17 @@ impl Scope {
         let Some(first) = call.arguments.args.first() else { return Value::Unknown };
         match (name, self.eval_for(first, dialect)) {
             ("text" | "literal_column", Value::Str(sql)) => Value::Sql(sql),
+            ("table" | "Table", Value::Str(name)) => {
+                match call
+                    .arguments
+                    .find_keyword("schema")
+                    .map(|schema| self.eval_for(&schema.value, dialect))
+                {
+                    None | Some(Value::None) => Value::Table { name, schema: None },
+                    Some(Value::Str(schema)) => Value::Table { name, schema: Some(schema) },
+                    Some(_) => Value::Unknown,
+                }
+            }
             ("dedent" | "quoted_name" | "conv", Value::Str(text)) => Value::Str(text),
             _ => Value::Unknown,
         }

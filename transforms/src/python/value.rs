@@ -14,6 +14,11 @@ pub enum Value {
     Partial(String),
     /// `sa.text("…")` or `sa.literal_column("…")`: SQL, not a name.
     Sql(String),
+    /// `sa.table("…")` or `sa.Table("…", …)`.
+    Table {
+        name: String,
+        schema: Option<String>,
+    },
     /// A list, tuple or set.
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),

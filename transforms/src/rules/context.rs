@@ -84,6 +84,14 @@ impl Context<'_> {
         Ok(name)
     }
 
+    /// A name that becomes SQL.
+    ///
+    /// # Errors
+    /// That it can't be written as SQL in every way in which Alembic runs.
+    pub fn plain_name(&self, name: &str) -> Result<(), String> {
+        plain(name)
+    }
+
     /// A name that the author gave.
     ///
     /// # Errors

@@ -104,6 +104,10 @@ fn uses(operation: &Operation, type_: &TableName, value: &str) -> bool {
                 _ => return false,
             }
         }
+        OperationKind::Update(update) => match &update.text {
+            Ok(text) => [Some(text.set.as_str()), text.condition.as_deref()].into_iter().flatten().collect(),
+            Err(_) => return false,
+        },
         OperationKind::AddConstraint(add) => add.condition.as_deref().into_iter().collect(),
         OperationKind::AddColumn { definition, .. } | OperationKind::CreateTable { definition, .. } => {
             definition.columns.iter().filter_map(|column| column.server_default.as_ref()?.as_deref()).collect()

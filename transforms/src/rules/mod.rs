@@ -70,6 +70,8 @@ rules![
         split_check_constraint,
         split_not_null,
         primary_key,
+        batch_backfill,
+        add_column_volatile_default,
         add_column_not_null,
         drop_column,
         drop_table,

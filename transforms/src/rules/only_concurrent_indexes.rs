@@ -128,7 +128,7 @@ fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) ->
     {
         return Err(format!("an index `{name}` exists already, so that this fails as it is"));
     }
-    Ok(Recipe { steps: concurrent_build(name, schema, Change::default(), create.if_not_exists, context) })
+    Ok(Recipe::new(concurrent_build(name, schema, Change::default(), create.if_not_exists, context)))
 }
 
 /// The steps that build an index with the author's call, changed by `change`.
@@ -217,9 +217,12 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     } else {
         Action::DropIndex { index: name, schema: drop.table.schema.clone() }
     };
-    Ok(Recipe {
-        steps: vec![Step { action, lock: Lock::ShareUpdateExclusive, cost: Cost::Instant, for_rerun: false }],
-    })
+    Ok(Recipe::new(vec![Step {
+        action,
+        lock: Lock::ShareUpdateExclusive,
+        cost: Cost::Instant,
+        for_rerun: false,
+    }]))
 }
 
 pub(super) fn display(name: Option<&str>) -> String {

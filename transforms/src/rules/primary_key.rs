@@ -75,7 +75,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
 }
 
 fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<Recipe, String> {
-    let Recipe { steps: build } = using_index(operation, add, context)?;
+    let build = using_index(operation, add, context)?.steps;
     let table = context.table(&add.table)?;
     let columns =
         add.columns.as_deref().ok_or_else(|| "its columns are not known before the migration runs".to_owned())?;
@@ -91,5 +91,5 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     }
     steps.extend(build);
     steps.extend(drops);
-    Ok(Recipe { steps })
+    Ok(Recipe::new(steps))
 }

@@ -112,5 +112,5 @@ pub(super) fn not_valid_then_validate(
         cost: Cost::Scan,
         for_rerun: false,
     });
-    Ok(Recipe { steps })
+    Ok(Recipe::new(steps))
 }

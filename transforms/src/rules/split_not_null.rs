@@ -121,7 +121,8 @@ fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<
         steps.push(moment(Action::Original(change), false));
     }
     steps.extend(proof.steps);
-    let (table, column) = (alter.table.clone(), alter.column.clone());
+    let table = alter.table.clone();
+    let column = alter.column.as_str().unwrap_or_default().to_owned();
     let set = if combined {
         Action::SetNotNull { table: table.clone(), column }
     } else {
@@ -131,7 +132,7 @@ fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<
     if !native {
         steps.push(moment(Action::DropConstraint { table, name: proof.name }, false));
     }
-    Ok(Recipe { steps })
+    Ok(Recipe::new(steps))
 }
 
 /// A constraint that proves a column to be free of NULL.

@@ -109,6 +109,7 @@ pub(super) fn using_index(
         set: vec![("unique", "True")],
         remove: vec!["deferrable", "initially"],
         name: chosen(&name),
+        ..Change::default()
     };
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair && !context.target().index_if_exists() {
@@ -127,7 +128,7 @@ pub(super) fn using_index(
         cost: Cost::Instant,
         for_rerun: false,
     });
-    Ok(Recipe { steps })
+    Ok(Recipe::new(steps))
 }
 
 /// `DEFERRABLE INITIALLY DEFERRED`, as SQLAlchemy writes it.

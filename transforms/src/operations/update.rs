@@ -1,0 +1,474 @@
+//! `UPDATE`, as SQL text or as an SQLAlchemy statement: which rows, and whether it can be cut into
+//! batches.
+
+use ruff_python_ast::{CmpOp, Expr as Python, ExprCall, Operator};
+use squawk_syntax::ast::{self, AstNode, BinOp, Expr, SetColumn, WhereClauseOrCurrentOf};
+
+use super::calls::callee;
+use super::{TableArg, Update, UpdateText, sql};
+use crate::python::scope::Scope;
+use crate::python::value::{Arg, Value};
+
+/// Functions whose value is another one each time: in a second run, or in each batch.
+const CHANGING: &[&str] = &[
+    "now",
+    "statement_timestamp",
+    "transaction_timestamp",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "localtime",
+    "localtimestamp",
+];
+
+/// Functions of PostgreSQL and its extensions that are `VOLATILE`: a value of their own for each row.
+pub(crate) const VOLATILE: &[&str] = &[
+    "clock_timestamp",
+    "gen_random_bytes",
+    "gen_random_uuid",
+    "gen_salt",
+    "nextval",
+    "random",
+    "random_normal",
+    "setval",
+    "timeofday",
+    "uuid_generate_v1",
+    "uuid_generate_v1mc",
+    "uuid_generate_v4",
+    "uuidv4",
+    "uuidv7",
+];
+
+/// Read a statement. `text` is the string that it was parsed from, parameters included.
+pub(super) fn read(statement: &ast::Update, text: &str) -> Option<Update> {
+    let relation = statement.relation_name()?;
+    let name = sql::qualified(&relation.relation_name_ref()?);
+    let condition = match statement.where_clause_or_current_of() {
+        Some(WhereClauseOrCurrentOf::WhereClause(clause)) => Some(clause.expr()?),
+        Some(WhereClauseOrCurrentOf::WhereCurrentOf(_)) => return None,
+        None => None,
+    };
+    let source = Source(text);
+    let mut pinned = Vec::new();
+    let mut compared = Vec::new();
+    if let Some(condition) = &condition {
+        source.conjuncts(condition, &mut pinned, &mut compared);
+    }
+    let reason = if statement.from_clause().is_some() {
+        Some("it joins other tables with `FROM`")
+    } else if statement.returning_clause().is_some() {
+        Some("its `RETURNING` asks for all rows at once")
+    } else if statement.with_clause().is_some() {
+        Some("its `WITH` is evaluated once for all rows")
+    } else if statement.for_portion_of().is_some() {
+        Some("its `FOR PORTION OF` adds rows")
+    } else if has_parameters(source.of(statement)) {
+        Some("it has parameters")
+    } else {
+        None
+    };
+    let text = match reason {
+        Some(reason) => Err(reason.to_owned()),
+        None => source.text(statement, &relation, &name.name, condition.as_ref(), &compared),
+    };
+    Some(Update { table: sql::known(&name), pinned, text })
+}
+
+/// The string that a statement was parsed from; what was parsed is as long.
+struct Source<'a>(&'a str);
+
+impl Source<'_> {
+    fn of(&self, node: &impl AstNode) -> &str {
+        let range = node.syntax().text_range();
+        self.0[usize::from(range.start())..usize::from(range.end())].trim()
+    }
+
+    fn text(
+        &self,
+        statement: &ast::Update,
+        relation: &ast::RelationName,
+        table: &str,
+        condition: Option<&Expr>,
+        compared: &[(String, Option<String>)],
+    ) -> Result<UpdateText, String> {
+        let unread = || "its `SET` could not be read".to_owned();
+        let set = statement.set_clause().ok_or_else(unread)?;
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        for column in set.set_column_list().into_iter().flat_map(|list| list.set_columns()) {
+            let SetColumn::SetSingleColumn(column) = column else {
+                return Err("it sets several columns at once".to_owned());
+            };
+            let target = column.column_target().ok_or_else(unread)?;
+            if target.accessors().next().is_some() {
+                return Err("it sets a part of a column".to_owned());
+            }
+            columns.push(sql::identifier(self.of(&target)));
+            values.push(self.of(&column.set_expr().ok_or_else(unread)?).to_owned());
+        }
+        let mut target = self.of(relation).to_owned();
+        let alias = statement.alias().map(|alias| self.of(&alias).to_owned());
+        if let Some(alias) = &alias {
+            target = format!("{target} {alias}");
+        }
+        let whole = self.of(statement);
+        let words = words(whole);
+        if words.iter().any(|word| word == "select") && mentions_table(whole, table) > 1 {
+            return Err(format!("it reads `{table}` in a sub-select, which batches would change"));
+        }
+        let sets = words_of(&values);
+        let reads_itself = columns.iter().any(|column| sets.contains(column));
+        let changes = sets.iter().any(|word| CHANGING.contains(&word.as_str()) || is_volatile(word));
+        let fold = |text: &str| {
+            fold(text).ok_or_else(|| "its text has comments or line breaks that would be lost".to_owned())
+        };
+        let excludes_done = columns.iter().zip(&values).any(|(column, value)| {
+            literal(value).is_some_and(|value| {
+                compared.iter().any(|(name, before)| name == column && before.as_deref() != Some(value))
+            })
+        });
+        Ok(UpdateText {
+            target: fold(&target)?,
+            aliased: alias.is_some(),
+            set: fold(self.of(&set))?,
+            condition: condition.map(|condition| fold(self.of(condition))).transpose()?,
+            columns,
+            words,
+            repeatable: excludes_done || !(reads_itself || changes),
+            excludes_done,
+        })
+    }
+
+    /// The columns that a condition pins to constants, and those that it compares with `NULL`
+    /// (`None`) or a literal.
+    fn conjuncts(
+        &self,
+        condition: &Expr,
+        pinned: &mut Vec<String>,
+        compared: &mut Vec<(String, Option<String>)>,
+    ) {
+        match condition {
+            Expr::ParenExpr(inner) => {
+                if let Some(inner) = inner.expr() {
+                    self.conjuncts(&inner, pinned, compared);
+                }
+            }
+            Expr::BinExpr(binary) => {
+                let (Some(left), Some(right), Some(op)) = (binary.lhs(), binary.rhs(), binary.op()) else {
+                    return;
+                };
+                match op {
+                    BinOp::And(_) => {
+                        self.conjuncts(&left, pinned, compared);
+                        self.conjuncts(&right, pinned, compared);
+                    }
+                    BinOp::Eq(_) | BinOp::In(_) => {
+                        for (name, value) in [(&left, &right), (&right, &left)] {
+                            if let Some(column) = self.column(name)
+                                && is_constant(self.of(value))
+                            {
+                                if let (BinOp::Eq(_), Some(value)) = (&op, literal(self.of(value))) {
+                                    compared.push((column.clone(), Some(value.to_owned())));
+                                }
+                                pinned.push(column);
+                            }
+                        }
+                    }
+                    BinOp::Is(_) => {
+                        if let Some(column) = self.column(&left)
+                            && self.of(&right).eq_ignore_ascii_case("null")
+                        {
+                            compared.push((column, None));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `a`, `t.a`: the column.
+    fn column(&self, expression: &Expr) -> Option<String> {
+        let text = match expression {
+            Expr::NameRef(_) => self.of(expression),
+            Expr::FieldExpr(_) => self.of(expression).rsplit('.').next()?,
+            _ => return None,
+        };
+        (!text.starts_with([':', '%'])).then(|| sql::identifier(text))
+    }
+}
+
+/// Whether a word is the name of a function that gives each row a value of its own.
+pub(crate) fn is_volatile(word: &str) -> bool {
+    VOLATILE.contains(&word)
+}
+
+/// The one value that a text stands for, if it is a literal and not `NULL`.
+fn literal(text: &str) -> Option<&str> {
+    let value = text.trim();
+    let number = value.parse::<f64>().is_ok() && value.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let boolean = value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false");
+    let string = value.len() > 1
+        && value.starts_with('\'')
+        && value.ends_with('\'')
+        && !value[1..value.len() - 1].contains('\'');
+    (number || boolean || string).then_some(value)
+}
+
+/// Whether a text is the same for all rows: a literal, a parameter, a list of them, a query.
+fn is_constant(text: &str) -> bool {
+    let text = text.trim();
+    let query = text.strip_prefix('(').is_some_and(|rest| words(rest).first().is_some_and(|w| w == "select"));
+    let listed = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(text);
+    let one = |text: &str| {
+        let value = text.split("::").next().unwrap_or_default().trim();
+        literal(value).is_some() || value.starts_with([':', '%'])
+    };
+    query || listed.split(',').all(one)
+}
+
+/// `:name`, as `sa.text()` understands it, or a driver's `%s` and `%(name)s`.
+fn has_parameters(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    bytes.iter().enumerate().any(|(at, byte)| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        let after = bytes.get(at + 1);
+        match byte {
+            b':' => is_word(after) && !is_word(before) && !matches!(before, Some(b':' | b'\\')),
+            b'%' => matches!(after, Some(b's' | b'(')),
+            _ => false,
+        }
+    })
+}
+
+/// The parts of a text outside of quotes, and inside of double quotes.
+fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    text.split('\'').enumerate().map(|(index, piece)| (index % 2 == 0, piece))
+}
+
+/// The words of SQL text that are no strings, in lower case.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (_, piece) in pieces(text).filter(|(is_sql, _)| *is_sql) {
+        let all = piece.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
+        words.extend(all.filter(|word| !word.is_empty()).map(str::to_lowercase));
+    }
+    words
+}
+
+fn words_of(values: &[String]) -> Vec<String> {
+    values.iter().flat_map(|value| words(value)).collect()
+}
+
+/// How often a table is named, other than as the qualifier of a column.
+fn mentions_table(text: &str, table: &str) -> usize {
+    let table = table.to_lowercase();
+    pieces(text)
+        .filter(|(is_sql, _)| *is_sql)
+        .map(|(_, piece)| {
+            let piece = piece.to_lowercase();
+            let found = piece.match_indices(table.as_str());
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            found
+                .filter(|(at, name)| {
+                    let after = piece[at + name.len()..].trim_start_matches('"');
+                    !piece[..*at].ends_with(is_word) && !after.starts_with(|c| is_word(c) || c == '.')
+                })
+                .count()
+        })
+        .sum()
+}
+
+/// One line: white space outside of strings becomes one space.
+pub(crate) fn fold(text: &str) -> Option<String> {
+    let mut line = String::new();
+    for (is_sql, piece) in pieces(text) {
+        if !is_sql {
+            line.push('\'');
+            line.push_str(piece);
+            line.push('\'');
+            continue;
+        }
+        if piece.contains("--") || piece.contains("/*") || piece.contains('$') {
+            return None;
+        }
+        if piece.starts_with(char::is_whitespace) && !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&piece.split_whitespace().collect::<Vec<_>>().join(" "));
+        if piece.ends_with(char::is_whitespace) && !piece.trim().is_empty() {
+            line.push(' ');
+        }
+    }
+    let line = line.trim();
+    (!line.contains(char::is_control) && !line.contains("$$")).then(|| line.to_owned())
+}
+
+/// `users.update().where(users.c.id == 1)` and `sa.update(users)`, where `users` is a `sa.table(…)`.
+pub(super) fn construct(statement: &Python, scope: &Scope) -> Option<Update> {
+    let mut pinned = Vec::new();
+    let mut call = statement.as_call_expr()?;
+    loop {
+        let method = callee(call)?;
+        let owner = match &*call.func {
+            Python::Attribute(attribute) => Some(&*attribute.value),
+            _ => None,
+        };
+        if method == "update" {
+            let function = call.arguments.args.first();
+            for table in [owner, function].into_iter().flatten() {
+                if let Value::Table { name, schema } = scope.eval(table) {
+                    conditions(call, &mut pinned);
+                    let known = |text: String| Arg {
+                        value: Value::Str(text),
+                        range: None,
+                        literal: false,
+                        exact: true,
+                    };
+                    let table =
+                        TableArg { name: known(name), schema: schema.map_or_else(Arg::absent, known) };
+                    let text = Err("it is built with SQLAlchemy, and not as SQL text".to_owned());
+                    return Some(Update { table, pinned, text });
+                }
+            }
+        }
+        conditions(call, &mut pinned);
+        call = owner?.as_call_expr()?;
+    }
+}
+
+/// The columns that a call's arguments pin.
+fn conditions(call: &ExprCall, pinned: &mut Vec<String>) {
+    if !matches!(callee(call), Some("where" | "filter" | "update")) {
+        return;
+    }
+    let given = call.arguments.find_keyword("whereclause").map(|keyword| &keyword.value);
+    for argument in call.arguments.args.iter().chain(given) {
+        pins(argument, pinned);
+    }
+}
+
+fn pins(condition: &Python, pinned: &mut Vec<String>) {
+    match condition {
+        Python::BinOp(both) if both.op == Operator::BitAnd => {
+            pins(&both.left, pinned);
+            pins(&both.right, pinned);
+        }
+        Python::Call(call) if callee(call) == Some("and_") => {
+            for argument in &call.arguments.args {
+                pins(argument, pinned);
+            }
+        }
+        Python::Call(call) if callee(call) == Some("in_") => {
+            if let Python::Attribute(attribute) = &*call.func {
+                pinned.extend(table_column(&attribute.value));
+            }
+        }
+        Python::Compare(compare) => {
+            if let ([CmpOp::Eq], [right]) = (&*compare.ops, &*compare.comparators)
+                && let Some(column) = table_column(&compare.left)
+                && table_column(right).is_none()
+            {
+                pinned.push(column);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `users.c.id`, `users.c["id"]`.
+fn table_column(expression: &Python) -> Option<String> {
+    let is_columns = |owner: &Python| matches!(owner, Python::Attribute(attribute) if matches!(attribute.attr.as_str(), "c" | "columns"));
+    match expression {
+        Python::Attribute(attribute) if is_columns(&attribute.value) => Some(attribute.attr.to_string()),
+        Python::Subscript(subscript) if is_columns(&subscript.value) => {
+            subscript.slice.as_string_literal_expr().map(|name| name.value.to_str().to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::OperationKind;
+    use super::*;
+
+    fn update(text: &str) -> Update {
+        match sql::read(text).pop() {
+            Some(OperationKind::Update(update)) => update,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn text(sql: &str) -> UpdateText {
+        update(sql).text.unwrap()
+    }
+
+    #[test]
+    fn the_authors_text_is_kept_on_one_line() {
+        let read =
+            text("UPDATE \"Order\" AS o\n   SET a = 'x  y',\n       b = lower(o.c)\n WHERE o.a IS NULL;");
+        assert_eq!(read.target, "\"Order\" AS o");
+        assert_eq!(read.set, "SET a = 'x  y', b = lower(o.c)");
+        assert_eq!(read.condition.as_deref(), Some("o.a IS NULL"));
+        assert_eq!(read.columns, ["a", "b"]);
+        assert!(read.repeatable && read.excludes_done && read.aliased);
+    }
+
+    #[test]
+    fn what_a_second_run_repeats_is_known() {
+        for (sql, repeatable, excludes_done) in [
+            ("UPDATE t SET a = 1", true, false),
+            ("UPDATE t SET a = a + 1", false, false),
+            ("UPDATE t SET a = 'B' WHERE a = 'A'", true, true),
+            ("UPDATE t SET a = 'A' WHERE a = 'A'", true, false),
+            ("UPDATE t SET a = now()", false, false),
+            ("UPDATE t SET a = 2, b = b + 1 WHERE a IS NULL", true, true),
+            ("UPDATE t SET a = b WHERE a IS NULL", true, false),
+            ("UPDATE t SET a = 2 WHERE a IS NULL OR a = 1", true, false),
+        ] {
+            let read = text(sql);
+            assert_eq!((read.repeatable, read.excludes_done), (repeatable, excludes_done), "{sql}");
+        }
+    }
+
+    #[test]
+    fn columns_are_pinned_by_constants_only() {
+        for (condition, pinned) in [
+            ("id = 1", &["id"][..]),
+            ("t.id = :id AND b > 2", &["id"]),
+            ("(id IN (1, 2)) AND b = 'x'", &["id", "b"]),
+            ("id = (SELECT max(id) FROM u)", &["id"]),
+            ("id = other", &[]),
+            ("id = 1 OR b = 2", &[]),
+            ("id > 1", &[]),
+        ] {
+            assert_eq!(
+                update(&format!("UPDATE t SET a = 1 WHERE {condition}")).pinned,
+                pinned,
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_batches_would_change_has_a_reason() {
+        for sql in [
+            "UPDATE t SET a = u.a FROM u WHERE u.id = t.id",
+            "UPDATE t SET a = 1 RETURNING id",
+            "WITH u AS (SELECT 1) UPDATE t SET a = 1",
+            "UPDATE t SET a = :a",
+            "UPDATE t SET a = %s",
+            "UPDATE t SET a = (SELECT max(b) FROM t)",
+            "UPDATE t SET (a, b) = (1, 2)",
+            "UPDATE t SET a = 1 -- why\n",
+        ] {
+            let reason = update(sql).text;
+            assert!(reason.is_err() || sql.contains("--"), "{sql}: {reason:?}");
+        }
+        assert!(update("UPDATE t SET a = (SELECT u.a FROM u WHERE u.id = t.u_id)").text.is_ok());
+        assert!(update("UPDATE t SET a = '12:30', b = c::text").text.is_ok());
+    }
+}
