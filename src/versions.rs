@@ -85,16 +85,11 @@ fn configured(text: &str, setting: &str) -> Option<Found> {
 
 /// The directories to look into: `root` and those above it, up to the one that holds the
 /// repository.
-fn levels(root: &Path) -> Vec<&Path> {
-    let mut levels = Vec::new();
-    for directory in root.ancestors() {
-        levels.push(directory);
-        if directory.join(".git").exists() {
-            return levels;
-        }
-    }
+pub(crate) fn levels(root: &Path) -> Vec<&Path> {
+    let mut levels: Vec<&Path> = root.ancestors().collect();
+    let top = levels.iter().position(|level| level.join(".git").exists());
     // Not in a repository: what lies above the project is somebody else's.
-    levels.truncate(1);
+    levels.truncate(top.unwrap_or(0) + 1);
     levels
 }
 

@@ -6,6 +6,8 @@ use std::path::{self, Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::versions::levels;
+
 /// Where an environment keeps its interpreter, best first. A `python` may be Python 2 outside of environments,
 /// but never inside one that has Alembic.
 const IN_ENVIRONMENT: &[&str] =
@@ -79,15 +81,6 @@ fn find_with(
 
 fn in_environment(directory: &Path) -> Option<PathBuf> {
     IN_ENVIRONMENT.iter().map(|name| directory.join(name)).find(|path| path.is_file())
-}
-
-/// `root` and the directories above it, up to the one that holds the repository; without one `root` alone: what
-/// lies above is somebody else's.
-fn levels(root: &Path) -> Vec<&Path> {
-    let mut levels: Vec<&Path> = root.ancestors().collect();
-    let top = levels.iter().position(|level| level.join(".git").exists());
-    levels.truncate(top.unwrap_or(0) + 1);
-    levels
 }
 
 #[cfg(all(test, unix))]
