@@ -55,18 +55,18 @@ fn render(readme: &str) -> String {
     out
 }
 
-/// How long something took is never the same. The columns of a table depend on it.
+/// How long something took is never the same, and the columns of its table depend on it.
 fn without_times(text: &str) -> String {
     let lines = text.lines().map(|line| {
-        let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
-        if words.contains(&"ms") {
-            let number = |word: &&str| word.parse::<f64>().is_err();
-            words.into_iter().filter(number).collect::<Vec<_>>().join(" ")
-        } else if words.contains(&"held") {
-            words.join(" ")
-        } else {
-            line.to_owned()
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if !line.starts_with("  ") || !matches!(words.first(), Some(&("statement" | "before" | "after"))) {
+            return line.to_owned();
         }
+        words
+            .into_iter()
+            .filter(|word| word.parse::<f64>().is_err() && *word != "ms")
+            .collect::<Vec<_>>()
+            .join(" ")
     });
     lines.collect::<Vec<_>>().join("\n")
 }
