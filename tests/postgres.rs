@@ -165,8 +165,13 @@ fn problems(verified: &Verified, fixture: &Path) -> Vec<String> {
             }
         }
     }
-    if report["notes"] != json!([]) || !report["stopped"].is_null() || touched.is_empty() {
-        problems.push(format!("{}, {}", report["notes"], report["stopped"]));
+    // What the original cannot do offline, nobody asks of the rewrite.
+    let notes: Vec<&str> =
+        report["notes"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let notes: Vec<&str> =
+        notes.into_iter().filter(|note| !note.starts_with("`alembic upgrade --sql`")).collect();
+    if !notes.is_empty() || !report["stopped"].is_null() || touched.is_empty() {
+        problems.push(format!("{notes:?}, {}", report["stopped"]));
     }
     for (what, found, file) in
         [("block others", blocking, "locks.allowed"), ("do not survive", crashed, "crash.allowed")]
