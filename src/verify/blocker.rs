@@ -36,12 +36,7 @@ impl Blocker {
     /// The server refuses.
     pub(super) fn new(database: &Database) -> Result<Self> {
         let mut client = database.connect()?;
-        let tables = client.query(
-            "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384
-                AND relnamespace <> ALL (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')",
-            &[],
-        )?;
-        let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
+        let tables = tables(&mut client, &["r", "p"])?;
         let lock = format!("BEGIN; LOCK TABLE {} IN ROW EXCLUSIVE MODE", tables.join(", "));
         client.batch_execute(&lock).context("could not lock the tables")?;
         Ok(Self { client, observer: database.connect()? })
@@ -53,14 +48,9 @@ impl Blocker {
     /// The server refuses.
     pub(super) fn of_last_rows(database: &Database) -> Result<Self> {
         let mut client = database.connect()?;
-        let tables = client.query(
-            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384
-                AND relnamespace <> ALL (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')",
-            &[],
-        )?;
+        let tables = tables(&mut client, &["r"])?;
         client.batch_execute("BEGIN")?;
-        for row in tables {
-            let table: String = row.get(0);
+        for table in tables {
             let lock = format!("SELECT FROM {table} ORDER BY ctid DESC LIMIT 1 FOR UPDATE");
             client.batch_execute(&lock).context("could not lock the last rows")?;
         }
@@ -92,4 +82,14 @@ impl Blocker {
         self.client.batch_execute("ROLLBACK")?;
         Ok(())
     }
+}
+
+/// The names, as SQL, of the relations of some kinds (`pg_class.relkind`).
+fn tables(client: &mut Client, kinds: &[&str]) -> Result<Vec<String>> {
+    let rows = client.query(
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind::text = ANY ($1) AND oid >= 16384
+            AND relnamespace <> ALL (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')",
+        &[&kinds],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -28,6 +28,42 @@ pub(crate) const ALL: [Helper; 7] = [
     Helper::BackfillByPlace,
 ];
 
+/// The function that makes a constraint of an index: its name, what follows its parameters, its docstring, and the
+/// constraint.
+macro_rules! using_index {
+    ($function:literal, $parameters:literal, $docstring:literal, $constraint:literal) => {
+        concat!(
+            "def ",
+            $function,
+            "(constraint_name, table_name, schema=None",
+            $parameters,
+            "):\n    \"\"\"",
+            $docstring,
+            r#""""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            IF NOT EXISTS (
+                SELECT FROM pg_constraint
+                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
+            ) THEN
+                ALTER TABLE {table} ADD CONSTRAINT {name} "#,
+            $constraint,
+            r#";
+            END IF;
+        END
+        $$
+        """
+    )
+"#
+        )
+    };
+}
+
 impl Helper {
     /// The helper that a function of a file is, told by its name and its docstring.
     #[must_use]
@@ -101,50 +137,18 @@ impl Helper {
     op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {prefix}{invalid}")
 "#
             }
-            Self::AddUniqueUsingIndex => {
-                r#"def _add_unique_using_index(constraint_name, table_name, schema=None, attributes=""):
-    """Make a unique index a constraint, unless an earlier run already did."""
-    quote = op.get_context().dialect.identifier_preparer.quote
-    prefix = f"{quote(schema)}." if schema else ""
-    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
-    op.execute(
-        f"""
-        DO $$
-        BEGIN
-            IF NOT EXISTS (
-                SELECT FROM pg_constraint
-                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
-            ) THEN
-                ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name} {attributes};
-            END IF;
-        END
-        $$
-        """
-    )
-"#
-            }
-            Self::AddPrimaryKeyUsingIndex => {
-                r#"def _add_primary_key_using_index(constraint_name, table_name, schema=None):
-    """Make a unique index the primary key, unless an earlier run already did."""
-    quote = op.get_context().dialect.identifier_preparer.quote
-    prefix = f"{quote(schema)}." if schema else ""
-    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
-    op.execute(
-        f"""
-        DO $$
-        BEGIN
-            IF NOT EXISTS (
-                SELECT FROM pg_constraint
-                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}'
-            ) THEN
-                ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {name};
-            END IF;
-        END
-        $$
-        """
-    )
-"#
-            }
+            Self::AddUniqueUsingIndex => using_index!(
+                "_add_unique_using_index",
+                ", attributes=\"\"",
+                "Make a unique index a constraint, unless an earlier run already did.",
+                "UNIQUE USING INDEX {name} {attributes}"
+            ),
+            Self::AddPrimaryKeyUsingIndex => using_index!(
+                "_add_primary_key_using_index",
+                "",
+                "Make a unique index the primary key, unless an earlier run already did.",
+                "PRIMARY KEY USING INDEX {name}"
+            ),
             Self::DropConstraint => {
                 r#"def _drop_constraint_if_exists(constraint_name, table_name, schema=None):
     """Drop the constraint that an interrupted run leaves behind."""

@@ -72,11 +72,12 @@
 //! ```
 
 use super::batch_backfill::key;
+use super::split_not_null::{moment, prove};
 use super::{Context, Violation};
 use crate::layout::call::{qualified, quoted};
-use crate::naming;
 use crate::operations::update::{fold, is_volatile, words};
-use crate::operations::{Definition, Generated, Operation, OperationKind, TableArg, TableName};
+use crate::operations::{Definition, Generated, Operation, OperationKind, TableArg};
+use crate::python::value::Arg;
 use crate::recipe::{Action, Backfill, BackfillKey, Change, Cost, Lock, Recipe, Step};
 use crate::settings::Rerun;
 
@@ -164,8 +165,6 @@ fn fix(
     }
     let sql_table = qualified(table.schema.as_str(), &name.name);
     let sql_column = quoted(&column.name);
-    let instant =
-        |action| Step { action, lock: Lock::AccessExclusive, cost: Cost::Instant, for_rerun: false };
     let mut change = Change {
         // Only another database, or a copied table, would look at them.
         remove: vec!["insert_before", "insert_after"],
@@ -179,12 +178,15 @@ fn fix(
         column.set.push(("nullable", "True"));
     }
     let mut steps = vec![
-        instant(Action::Original(change)),
-        instant(Action::SetDefault {
-            table: table.clone(),
-            column: column.name.clone(),
-            default: default.clone(),
-        }),
+        moment(Action::Original(change), false),
+        moment(
+            Action::SetDefault {
+                table: table.clone(),
+                column: column.name.clone(),
+                default: default.clone(),
+            },
+            false,
+        ),
         Step {
             action: Action::Backfill(Backfill {
                 table: sql_table.clone(),
@@ -198,36 +200,22 @@ fn fix(
         },
     ];
     if !column.nullable {
-        steps.extend(not_null(table, &name, &column.name, repair));
+        steps.extend(not_null(table, &sql_table, &column.name, context)?);
     }
     Ok(Recipe::new(steps))
 }
 
 /// The steps that make a column `NOT NULL` without looking at every row under a strong lock.
-fn not_null(table: &TableArg, name: &TableName, column: &str, repair: bool) -> Vec<Step> {
-    // PostgreSQL 18 names its own constraint `…_not_null`.
-    let columns = [column.to_owned()];
-    let check =
-        quoted(&naming::constraint_name(&format!("safemig_{}", name.name), &columns, "nn", |_| false));
-    let alter = format!("ALTER TABLE {}", qualified(table.schema.as_str(), &name.name));
-    let execute = |sql: String| Action::Execute(format!("{alter} {sql}"));
-    let again = repair
-        .then(|| Step { for_rerun: true, ..instant(execute(format!("DROP CONSTRAINT IF EXISTS {check}"))) });
-    let condition = format!("{} IS NOT NULL", quoted(column));
-    let steps = [
-        instant(execute(format!("ADD CONSTRAINT {check} CHECK ({condition}) NOT VALID"))),
-        Step {
-            action: execute(format!("VALIDATE CONSTRAINT {check}")),
-            lock: Lock::ShareUpdateExclusive,
-            cost: Cost::Scan,
-            for_rerun: false,
-        },
-        instant(Action::SetNotNull { table: table.clone(), column: column.to_owned() }),
-        instant(execute(format!("DROP CONSTRAINT {check}"))),
-    ];
-    again.into_iter().chain(steps).collect()
-}
-
-fn instant(action: Action) -> Step {
-    Step { action, lock: Lock::AccessExclusive, cost: Cost::Instant, for_rerun: false }
+fn not_null(
+    table: &TableArg,
+    sql_table: &str,
+    column: &str,
+    context: &Context,
+) -> Result<Vec<Step>, String> {
+    let proof = prove(table, &Arg::of(column), false, context)?;
+    let check = quoted(proof.name.value().unwrap_or_default());
+    let mut steps = proof.steps;
+    steps.push(moment(Action::SetNotNull { table: table.clone(), column: column.to_owned() }, false));
+    steps.push(moment(Action::Execute(format!("ALTER TABLE {sql_table} DROP CONSTRAINT {check}")), false));
+    Ok(steps)
 }
