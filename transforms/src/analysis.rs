@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::token::TokenKind;
-use ruff_text_size::{Ranged, TextRange, TextSize};
+use ruff_text_size::{Ranged, TextRange};
 
 use crate::catalog::Catalog;
 use crate::history::RevisionMap;
 use crate::layout::{self, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
-use crate::operations::{Operation, OperationKind, Receiver, TableName};
-use crate::python::value::{Dialects, Value};
+use crate::operations::{Object, Operation, OperationKind, Receiver, TableName};
+use crate::python::value::{Arg, Dialects, Value};
 use crate::recipe::{Action, Name, Recipe};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
@@ -58,7 +58,7 @@ pub struct Report {
     after_downgrade: Catalog,
     /// Calls (by start) that, as far as is known, do not fail on a first run: what they create is
     /// not there yet, what they drop is.
-    as_expected: BTreeSet<TextSize>,
+    as_expected: BTreeSet<CallKey>,
     /// A statement that shows that PostgreSQL does not choose the names.
     contradiction: Option<TextRange>,
     /// What the findings were made with.
@@ -176,6 +176,9 @@ fn mentions(migration: &Migration) -> Portability {
     found
 }
 
+/// What tells operations apart: the call, and the place in its SQL text.
+type CallKey = (u32, u32, usize, usize);
+
 /// A rule's word on one run of an operation.
 struct Instance<'a> {
     direction: Direction,
@@ -184,7 +187,7 @@ struct Instance<'a> {
 }
 
 fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selected: &Selection) -> Report {
-    let mut calls: BTreeMap<(u32, u32), Vec<Instance>> = BTreeMap::new();
+    let mut calls: BTreeMap<CallKey, Vec<Instance>> = BTreeMap::new();
     let rules: Vec<&'static Rule> =
         RULES.iter().filter(|rule| selected(&migration.path, &rule.name())).collect();
     let mut report = Report { before: before.clone(), naming: settings.naming.clone(), ..Report::default() };
@@ -225,7 +228,9 @@ fn contradicts_names(operation: &Operation, catalog: &Catalog) -> bool {
 fn commits(migration: &Migration) -> Vec<TextRange> {
     let operations = migration.upgrade.operations.iter().chain(&migration.downgrade.operations);
     let alone = |operation: &&Operation| {
-        operation.kind == OperationKind::Commit && operation.origin.call == operation.origin.statement
+        operation.kind == OperationKind::Commit
+            && operation.origin.call == operation.origin.statement
+            && operation.origin.is_alone()
     };
     operations.filter(alone).map(|operation| operation.origin.statement).collect()
 }
@@ -237,7 +242,7 @@ fn replay<'a>(
     before: &Catalog,
     settings: &Settings,
     rules: &[&'static Rule],
-    calls: &mut BTreeMap<(u32, u32), Vec<Instance<'a>>>,
+    calls: &mut BTreeMap<CallKey, Vec<Instance<'a>>>,
     report: &mut Report,
 ) -> Catalog {
     let walked = migration.walked(direction);
@@ -262,7 +267,7 @@ fn replay<'a>(
         };
         let call = operation.origin.call;
         if rerun::succeeds_first(operation, direction, &catalog) {
-            report.as_expected.insert(call.start());
+            report.as_expected.insert(operation.origin.key());
         }
         if direction == Direction::Upgrade && contradicts_names(operation, &catalog) {
             report.contradiction.get_or_insert(call);
@@ -275,6 +280,9 @@ fn replay<'a>(
         instances.push(Instance { direction, operation, violation });
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
+            OperationKind::CreateObject { object: Object::MaterializedView, name, .. } => {
+                new_tables.extend(name.clone());
+            }
             OperationKind::RenameTable { table, new_name } => {
                 if let (Some(old), Some(name)) = (table.known(), new_name.value.symbol())
                     && new_tables.remove(&old)
@@ -294,8 +302,7 @@ fn replay<'a>(
         {
             violation.fix = Err(reason.clone());
         }
-        let call = instance.operation.origin.call;
-        calls.entry((call.start().to_u32(), call.end().to_u32())).or_default().push(instance);
+        calls.entry(instance.operation.origin.key()).or_default().push(instance);
     }
     catalog
 }
@@ -332,7 +339,7 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
         message: violation.message.clone(),
         lock: violation.lock.clone(),
         lock_after,
-        range: first.operation.origin.callee,
+        range: first.operation.origin.place(),
         statement: first.operation.origin.statement,
         fix,
         operation: first.operation.clone(),
@@ -346,14 +353,14 @@ fn shape(recipe: &Recipe) -> Recipe {
         match &mut step.action {
             Action::DropInvalidIndex { index, schema } | Action::DropIndex { index, schema } => {
                 blank(index);
-                schema.value = Value::Unknown;
+                blank_arg(schema);
             }
             Action::DropConstraint { table, name }
             | Action::ValidateConstraint { table, name }
             | Action::UsingIndex { table, name, .. } => {
                 blank(name);
-                table.name.value = Value::Unknown;
-                table.schema.value = Value::Unknown;
+                blank_arg(&mut table.name);
+                blank_arg(&mut table.schema);
             }
             // Nothing in them depends on where the call stands.
             Action::Original(_)
@@ -369,6 +376,13 @@ fn shape(recipe: &Recipe) -> Recipe {
 
 fn blank(name: &mut Name) {
     if let Name::Given(arg) = name {
+        blank_arg(arg);
+    }
+}
+
+/// What is spelled in the source can be spelled again.
+fn blank_arg(arg: &mut Arg) {
+    if arg.range.is_some() || arg.code.is_some() {
         arg.value = Value::Unknown;
     }
 }
@@ -555,10 +569,10 @@ fn early(
     if settings.rerun == Rerun::Plain {
         return early;
     }
-    let planned: BTreeSet<TextSize> = plans.iter().map(|plan| plan.operation.origin.call.start()).collect();
+    let planned: BTreeSet<CallKey> = plans.iter().map(|plan| plan.operation.origin.key()).collect();
     for direction in [Direction::Upgrade, Direction::Downgrade] {
         let operations = &migration.walked(direction).operations;
-        let is_planned = |operation: &Operation| planned.contains(&operation.origin.call.start());
+        let is_planned = |operation: &Operation| planned.contains(&operation.origin.key());
         let Some(last) =
             operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)
         else {
@@ -568,22 +582,32 @@ fn early(
             operations[..last].iter().filter(|operation| !is_planned(operation) && !operation.autocommit)
         {
             // What fails on a first run must go on to fail.
-            if !report.as_expected.contains(&operation.origin.call.start()) {
+            if !report.as_expected.contains(&operation.origin.key()) {
                 continue;
             }
-            match rerun::how(operation, &settings.target) {
+            let how = match rerun::how(operation, &settings.target) {
+                // Other databases don't know all of these words.
+                rerun::How::With(_)
+                    if operation.origin.sql.is_some()
+                        && portability > Portability::PostgresOnly
+                        && !operation.dialects.only_postgresql() =>
+                {
+                    rerun::How::Impossible
+                }
+                how => how,
+            };
+            match how {
                 rerun::How::AsItIs => {}
                 rerun::How::With(keyword) => {
                     let keyword = Rerunnable {
-                        call: operation.origin.call,
+                        origin: operation.origin.clone(),
                         keyword,
-                        receiver: operation.origin.receiver.clone(),
                         // Looking first hurts nowhere.
                         only_on_postgresql: keyword != "checkfirst"
                             && portability > Portability::PostgresOnly
                             && !operation.dialects.only_postgresql(),
                     };
-                    if !early.keywords.iter().any(|known| known.call == keyword.call) {
+                    if !early.keywords.iter().any(|known| known.origin.key() == keyword.origin.key()) {
                         early.keywords.push(keyword);
                     }
                 }

@@ -36,6 +36,8 @@ pub struct Table {
     /// Everything about it is known.
     pub complete: bool,
     pub partitioned: bool,
+    /// The table that it is a partition of.
+    pub partition_of: Option<TableName>,
     /// The columns of its primary key, also where the key's name is not known; empty when it may have none.
     pub key: Vec<String>,
 }
@@ -407,7 +409,21 @@ impl Catalog {
                     known.valid = true;
                 }
             }),
+            OperationKind::AttachPartition { table, partition } => {
+                if let (Some(parent), Some(partition)) = (table.known(), partition.known()) {
+                    self.change(&partition, |table| table.partition_of = Some(parent));
+                }
+            }
+            OperationKind::DetachPartition { partition, .. } => {
+                if let Some(partition) = partition.known() {
+                    self.change(&partition, |table| table.partition_of = None);
+                }
+            }
             OperationKind::AddEnumValue { .. }
+            | OperationKind::Reindex { .. }
+            | OperationKind::CreateObject { .. }
+            | OperationKind::DropObject { .. }
+            | OperationKind::RenameObject
             | OperationKind::Truncate { .. }
             | OperationKind::Harmless { .. }
             | OperationKind::EnumType { .. }
@@ -445,6 +461,7 @@ impl Catalog {
             constraints: Vec::new(),
             complete: !definition.incomplete,
             partitioned: definition.partitioned,
+            partition_of: definition.partition_of.clone(),
             key: Vec::new(),
         };
         self.tables.insert(name.clone(), Arc::new(table));

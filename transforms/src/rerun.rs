@@ -24,14 +24,18 @@ pub enum How {
 /// How a statement is made to run a second time.
 #[must_use]
 pub fn how(operation: &Operation, target: &Target) -> How {
+    let sql = operation.origin.sql.is_some();
     let in_batch = matches!(operation.origin.receiver, Receiver::Batch(_));
-    let index_keywords = target.alembic.is_some() && target.index_if_exists();
+    // SQL always had the words for it.
+    let column_keywords = sql || target.column_if_exists();
+    let table_keywords = sql || target.table_if_exists();
+    let index_keywords = sql || (target.alembic.is_some() && target.index_if_exists());
     let (keyword, known) = match &operation.kind {
         OperationKind::DropConstraint { if_exists: false, .. } if in_batch && target.column_if_exists() => {
             return How::OutsideOfBatch;
         }
         OperationKind::DropColumn { if_exists: false, .. }
-        | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", target.column_if_exists()),
+        | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", column_keywords),
         OperationKind::EnumType { checkfirst: false } => return How::With("checkfirst"),
         // `if_not_exists` is about the table or the column. Whatever SQLAlchemy sends as a statement of its
         // own is sent in any case.
@@ -49,14 +53,18 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         {
             return How::Impossible;
         }
-        OperationKind::AddColumn { if_not_exists: false, .. } => ("if_not_exists", target.column_if_exists()),
-        OperationKind::CreateTable { if_not_exists: false, .. } => {
-            ("if_not_exists", target.table_if_exists())
-        }
-        OperationKind::DropTable { if_exists: false, .. } => ("if_exists", target.table_if_exists()),
+        OperationKind::AddColumn { if_not_exists: false, .. } => ("if_not_exists", column_keywords),
+        OperationKind::CreateTable { if_not_exists: false, .. } => ("if_not_exists", table_keywords),
+        OperationKind::DropTable { if_exists: false, .. } => ("if_exists", table_keywords),
         OperationKind::CreateIndex(index) if !index.if_not_exists => ("if_not_exists", index_keywords),
         OperationKind::DropIndex(index) if !index.if_exists => ("if_exists", index_keywords),
+        OperationKind::DropObject { if_exists: false, .. } => ("if_exists", sql),
+        OperationKind::AddEnumValue { if_not_exists: false, .. } if sql => ("if_not_exists", true),
         OperationKind::AddConstraint(_)
+        | OperationKind::CreateObject { again: false, .. }
+        | OperationKind::RenameObject
+        | OperationKind::AttachPartition { .. }
+        | OperationKind::DetachPartition { .. }
         | OperationKind::RenameTable { .. }
         | OperationKind::RenameIndex { .. }
         | OperationKind::RenameConstraint { .. }
@@ -74,8 +82,8 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         }
         _ => return How::AsItIs,
     };
-    let possible =
-        known && operation.origin.receiver != Receiver::Other && operation.origin.fixed_in_place.is_none();
+    let callable = sql || operation.origin.receiver != Receiver::Other;
+    let possible = known && callable && operation.origin.fixed_in_place.is_none();
     if possible { How::With(keyword) } else { How::Impossible }
 }
 

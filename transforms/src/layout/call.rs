@@ -66,6 +66,7 @@ impl Printer<'_> {
     /// An argument to repeat, as its author wrote it.
     fn argument(&self, arg: &Arg) -> String {
         match (&arg.range, arg.as_str()) {
+            _ if let Some(code) = &arg.code => code.clone(),
             (Some(range), _) => self.without_op_f(*range),
             (None, Some(text)) => self.string(text),
             (None, None) => "None".to_owned(),
@@ -427,12 +428,11 @@ impl<'a> Visitor<'a> for BatchUses<'_> {
 
 /// Table and constraint as SQL, when both are spelled as literals.
 fn literal(table: &TableArg, name: &Name) -> Option<(String, String)> {
-    let plain = |arg: &Arg| arg.literal || arg.range.is_none();
     let known = match name {
-        Name::Given(arg) => plain(arg),
+        Name::Given(arg) => arg.is_spelled_out(),
         Name::Chosen(_) => true,
     };
-    if !known || !plain(&table.name) || !plain(&table.schema) {
+    if !known || !table.name.is_spelled_out() || !table.schema.is_spelled_out() {
         return None;
     }
     let table = qualified(table.schema.as_str(), table.name.as_str()?);

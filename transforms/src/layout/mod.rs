@@ -8,6 +8,7 @@
 
 pub(crate) mod call;
 pub(crate) mod helpers;
+mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use self::call::{Lines, Printer, find_call};
 use self::helpers::Helper;
-use crate::operations::{Functions, Operation, OperationKind, Receiver};
+use crate::operations::{Functions, Operation, OperationKind, Origin, Receiver};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::{BatchId, Value};
@@ -36,10 +37,8 @@ pub struct Planned<'a> {
 /// A keyword that lets a call run a second time (`if_not_exists`, `if_exists`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rerunnable {
-    pub call: TextRange,
+    pub origin: Origin,
     pub keyword: &'static str,
-    /// On what the method is called.
-    pub receiver: Receiver,
     /// The call runs on other databases, too, which do not understand the SQL for the keyword.
     pub only_on_postgresql: bool,
 }
@@ -149,6 +148,8 @@ struct Layout<'a> {
 struct Prepared {
     op: String,
     edits: Vec<Edit>,
+    /// Edits of a constant that holds the call's text.
+    elsewhere: Vec<Edit>,
     lines: Lines,
 }
 
@@ -212,7 +213,12 @@ enum Segment<'a> {
 impl<'a> Layout<'a> {
     /// Work out every plan's edits and lines; refuse what can't be edited.
     fn prepare(&mut self, rerunnable: &[Rerunnable]) {
+        let mut shared: BTreeMap<TextSize, Vec<usize>> = BTreeMap::new();
         for (index, plan) in self.plans.iter().enumerate() {
+            if !plan.operation.origin.is_alone() {
+                shared.entry(plan.operation.origin.statement.start()).or_default().push(index);
+                continue;
+            }
             match self.prepare_one(plan) {
                 Ok(prepared) => {
                     self.prepared.insert(index, prepared);
@@ -222,18 +228,48 @@ impl<'a> Layout<'a> {
                 }
             }
         }
+        for plans in shared.into_values() {
+            match self.cut(&plans) {
+                Ok(edit) => self.unfold.push(edit),
+                Err(reason) => self.refused.extend(plans.iter().map(|plan| (*plan, reason.clone()))),
+            }
+        }
         for rerun in rerunnable {
-            if let Some(call) = find_call(self.module.body(), rerun.call) {
+            if let Some(sql) = &rerun.origin.sql {
+                let change = Change { set: vec![(rerun.keyword, "True")], ..Change::default() };
+                let edits = sql::edits(sql, &change, self.module.source());
+                self.inline.extend(edits.unwrap_or_default());
+            } else if let Some(call) = find_call(self.module.body(), rerun.origin.call) {
                 let value = if rerun.only_on_postgresql {
-                    let printer = Printer { quote: self.quote_of(rerun.call), ..self.printer };
+                    let printer = Printer { quote: self.quote_of(rerun.origin.call), ..self.printer };
                     let postgresql = printer.string("postgresql");
-                    format!("{}.get_context().dialect.name == {postgresql}", self.op_of(&rerun.receiver))
+                    format!(
+                        "{}.get_context().dialect.name == {postgresql}",
+                        self.op_of(&rerun.origin.receiver)
+                    )
                 } else {
                     "True".to_owned()
                 };
                 self.inline.extend(self.printer.append(call, &[(rerun.keyword, value)]));
             }
         }
+    }
+
+    /// Cut text that says several things, for the plans of one statement.
+    fn cut(&self, plans: &[usize]) -> Result<Edit, String> {
+        const SHARES: &str = "it shares its text with other statements";
+        let origins: Vec<&Origin> = plans.iter().map(|plan| &self.plans[*plan].operation.origin).collect();
+        let Some((first, text)) = origins.first().and_then(|one| Some((*one, &one.sql.as_ref()?.text)))
+        else {
+            return Err(SHARES.to_owned());
+        };
+        if plans.iter().any(|plan| self.plans[*plan].operation.autocommit) || first.call != first.statement {
+            return Err(SHARES.to_owned());
+        }
+        let wanted: Vec<_> = origins.iter().filter_map(|one| Some(&one.sql.as_ref()?.place)).collect();
+        let between =
+            format!("{}{}", self.renderer.newline(), self.renderer.indentation(first.statement.start()));
+        sql::split(text, &wanted, first.statement, &between, self.module.source())
     }
 
     fn prepare_one(&self, plan: &Planned) -> Result<Prepared, String> {
@@ -249,7 +285,9 @@ impl<'a> Layout<'a> {
         let batch = match &origin.receiver {
             Receiver::Batch(batch) => Some(batch),
             // Of what no call is left, it does not matter on what it was made.
-            Receiver::Other if keeps_call => return Err("it is not called on `op`".to_owned()),
+            Receiver::Other if keeps_call && origin.sql.is_none() => {
+                return Err("it is not called on `op`".to_owned());
+            }
             Receiver::Op(_) | Receiver::Function | Receiver::Other => None,
         };
         if batch.is_some_and(|batch| batch.recreated) {
@@ -273,7 +311,14 @@ impl<'a> Layout<'a> {
             return Err("it stands in a batch block inside of an autocommit block".to_owned());
         }
         let printer = Printer { quote: self.quote_of(call.range()), ..self.printer };
-        let edits = printer.edits(call, change.unwrap_or(&none), name, leaving)?;
+        let change = change.unwrap_or(&none);
+        let edits = match &origin.sql {
+            Some(sql) if keeps_call => sql::edits(sql, change, self.module.source())?,
+            Some(_) => Vec::new(),
+            None => printer.edits(call, change, name, leaving)?,
+        };
+        let (edits, elsewhere) =
+            edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));
         let lines = printer.lines(&op, plan.recipe, plan.operation.conditional)?;
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
             return Err("a condition may take the INVALID index of an interrupted build for done".to_owned());
@@ -287,7 +332,7 @@ impl<'a> Layout<'a> {
                 return Err(format!("the file has another function `{}`", helper.name()));
             }
         }
-        Ok(Prepared { op, edits, lines })
+        Ok(Prepared { op, edits, elsewhere, lines })
     }
 
     /// The `upgrade` or `downgrade` that an operation stands in.
@@ -667,7 +712,7 @@ impl<'a> Layout<'a> {
             self.inline.push(edit::insert(statement.start(), format!("{line}{newline}{indentation}")));
         }
         if prepared.lines.keeps_call {
-            self.inline.extend(prepared.edits.iter().cloned());
+            self.inline.extend(prepared.edits.iter().chain(&prepared.elsewhere).cloned());
         } else {
             // The lines before it took its place.
             self.inline.pop();
@@ -799,8 +844,9 @@ impl<'a> Layout<'a> {
         if operation.dialects.only_postgresql() {
             return false;
         }
-        let index_only =
-            matches!(&operation.kind, OperationKind::CreateIndex(_) | OperationKind::DropIndex(_));
+        // Of SQL text nobody knows what else understands it.
+        let index_only = operation.origin.sql.is_none()
+            && matches!(&operation.kind, OperationKind::CreateIndex(_) | OperationKind::DropIndex(_));
         match self.portability {
             Portability::PostgresOnly => false,
             // `op.create_index` outside of a batch block and IF NOT EXISTS are fine on SQLite.
@@ -877,6 +923,7 @@ impl<'a> Layout<'a> {
             for line in &prepared.lines.after {
                 out.push_str(&format!("{inner}{line}{newline}"));
             }
+            self.inline.extend(prepared.elsewhere.iter().cloned());
             self.helpers.extend(prepared.lines.helpers.iter().copied());
             self.placed.insert(piece.plan);
         }

@@ -134,12 +134,14 @@ impl Call<'_> {
                 unique: self.flag("unique"),
                 concurrently: self.flag("postgresql_concurrently"),
                 if_not_exists: self.flag("if_not_exists"),
+                only: false,
             }),
             "drop_index" => OperationKind::DropIndex(DropIndex {
                 name: self.arg(&["index_name", "name"], Some(0)),
                 table: table(1),
                 concurrently: self.flag("postgresql_concurrently"),
                 if_exists: self.flag("if_exists"),
+                cascade: false,
             }),
             "create_unique_constraint" => {
                 self.constraint(ConstraintKind::Unique, self.expr_after_table(&["columns", "local_cols"], 2))

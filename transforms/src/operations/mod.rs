@@ -10,8 +10,11 @@ pub mod sql;
 pub(crate) mod update;
 mod walk;
 
+use std::sync::Arc;
+
 use ruff_text_size::TextRange;
 
+use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
 pub(crate) use walk::assign;
@@ -47,6 +50,44 @@ pub struct Origin {
     /// Part of a loop body, or of a function that is called with parameters: the same call may
     /// stand for several operations, and names must be spelled as the author spelled them.
     pub repeated: bool,
+    /// Where in its SQL text it stands, if it is SQL.
+    pub sql: Option<SqlOrigin>,
+}
+
+/// Where an operation stands in SQL text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlOrigin {
+    pub text: Arc<Text>,
+    pub place: sql::Place,
+}
+
+impl Origin {
+    /// What tells the operation apart from others of the file: one call can be several.
+    #[must_use]
+    pub fn key(&self) -> (u32, u32, usize, usize) {
+        let (statement, action) =
+            self.sql.as_ref().map_or((0, 0), |sql| (sql.place.statement.start, sql.place.action.start));
+        (self.call.start().to_u32(), self.call.end().to_u32(), statement, action)
+    }
+
+    /// Whether the text of the call says nothing else.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.sql.as_ref().is_none_or(|sql| sql.place.statements == 1 && sql.place.actions == 1)
+    }
+
+    /// What a report points at: what is called, or the SQL.
+    #[must_use]
+    pub fn place(&self) -> TextRange {
+        let sql = self.sql.as_ref().and_then(|sql| {
+            let source = sql.text.start_of(&sql.place.action)?;
+            let words = sql.text.value[sql.place.action.clone()].lines().next().unwrap_or_default();
+            let end = sql.place.action.start + words.len();
+            let end = sql.text.end_of(&(sql.place.action.start..end))?;
+            (end > source).then(|| TextRange::new(source, end))
+        });
+        sql.unwrap_or(self.callee)
+    }
 }
 
 /// The object on which an operation's method is called.
@@ -176,6 +217,8 @@ pub struct Definition {
     /// Something in it could not be read.
     pub incomplete: bool,
     pub partitioned: bool,
+    /// The table that it is a partition of.
+    pub partition_of: Option<TableName>,
     /// Where the values of an added column come from.
     pub generated: Option<Generated>,
 }
@@ -191,6 +234,19 @@ pub enum Generated {
     Identity,
     /// `GENERATED … STORED`.
     Stored,
+}
+
+/// What is neither a table nor an index nor a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    View,
+    MaterializedView,
+    /// A type or a domain.
+    Type,
+    Schema,
+    /// Functions, triggers, sequences and all else that changes no table by coming or going.
+    Routine,
+    Other,
 }
 
 /// What an operation does.
@@ -250,6 +306,38 @@ pub enum OperationKind {
         old: String,
         new: String,
     },
+    /// `REINDEX`; of neither index nor table when it is about a schema or all of the database.
+    Reindex {
+        /// Schema and name.
+        index: Option<(Arg, Arg)>,
+        table: Option<TableArg>,
+        concurrently: bool,
+    },
+    /// `ALTER TABLE … ATTACH PARTITION`.
+    AttachPartition {
+        table: TableArg,
+        partition: TableArg,
+    },
+    /// `ALTER TABLE … DETACH PARTITION`.
+    DetachPartition {
+        table: TableArg,
+        partition: TableArg,
+    },
+    /// Something is created that is no table, which the catalog does not keep.
+    CreateObject {
+        object: Object,
+        name: Option<TableName>,
+        /// `OR REPLACE`, `IF NOT EXISTS`: it can be done again.
+        again: bool,
+    },
+    /// Such a thing is dropped.
+    DropObject {
+        object: Object,
+        name: Option<TableName>,
+        if_exists: bool,
+    },
+    /// Such a thing gets another name.
+    RenameObject,
     /// `ALTER TYPE … ADD VALUE`.
     AddEnumValue {
         type_: TableName,
@@ -329,6 +417,7 @@ pub struct AlterColumn {
 }
 
 /// `create_index`.
+#[expect(clippy::struct_excessive_bools, reason = "a word of the statement is a bool")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct CreateIndex {
     pub name: Arg,
@@ -337,6 +426,8 @@ pub struct CreateIndex {
     pub unique: bool,
     pub concurrently: bool,
     pub if_not_exists: bool,
+    /// `ON ONLY`: of a partitioned table, without its partitions.
+    pub only: bool,
 }
 
 /// `drop_index`.
@@ -346,6 +437,7 @@ pub struct DropIndex {
     pub table: TableArg,
     pub concurrently: bool,
     pub if_exists: bool,
+    pub cascade: bool,
 }
 
 /// A constraint that is added to a table.
@@ -379,7 +471,10 @@ impl OperationKind {
             | Self::AddColumn { table, .. }
             | Self::DropColumn { table, .. }
             | Self::DropConstraint { table, .. }
+            | Self::AttachPartition { table, .. }
+            | Self::DetachPartition { table, .. }
             | Self::Truncate { table } => Some(table),
+            Self::Reindex { table, .. } => table.as_ref(),
             Self::AlterColumn(alter) => Some(&alter.table),
             Self::CreateIndex(index) => Some(&index.table),
             Self::DropIndex(index) => Some(&index.table),

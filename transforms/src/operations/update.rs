@@ -42,7 +42,7 @@ pub(crate) const VOLATILE: &[&str] = &[
 /// Read a statement. `text` is the string that it was parsed from, parameters included.
 pub(super) fn read(statement: &ast::Update, text: &str) -> Option<Update> {
     let relation = statement.relation_name()?;
-    let name = sql::qualified(&relation.relation_name_ref()?);
+    let name = sql::qualified(relation.relation_name_ref()?.syntax().text().to_string().trim());
     let condition = match statement.where_clause_or_current_of() {
         Some(WhereClauseOrCurrentOf::WhereClause(clause)) => Some(clause.expr()?),
         Some(WhereClauseOrCurrentOf::WhereCurrentOf(_)) => return None,
@@ -326,6 +326,7 @@ pub(super) fn construct(statement: &Python, scope: &Scope) -> Option<Update> {
                         range: None,
                         literal: false,
                         exact: true,
+                        code: None,
                     };
                     let table =
                         TableArg { name: known(name), schema: schema.map_or_else(Arg::absent, known) };
@@ -394,9 +395,10 @@ fn table_column(expression: &Python) -> Option<String> {
 mod tests {
     use super::super::OperationKind;
     use super::*;
+    use crate::python::text::Text;
 
     fn update(text: &str) -> Update {
-        match sql::read(text).pop() {
+        match sql::read(&Text::plain(text), text).pop().map(|part| part.kind) {
             Some(OperationKind::Update(update)) => update,
             other => panic!("{text}: {other:?}"),
         }

@@ -2,7 +2,9 @@
 //! PostgreSQL, and reads the operations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use ruff_python_ast::token::TokenKind;
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{
     ExceptHandler, Expr, ExprCall, Parameters, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
@@ -10,10 +12,13 @@ use ruff_python_ast::{
 use ruff_text_size::{Ranged, TextRange};
 
 use super::calls::{self, Call, callee};
-use super::{Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, TableArg, sql, update};
+use super::{
+    Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg, sql, update,
+};
 use crate::layout::helpers::Helper;
 use crate::python::Module;
 use crate::python::scope::Scope;
+use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
 /// A loop over more values than this is not unrolled.
@@ -751,59 +756,77 @@ impl<'a> Walker<'a, '_> {
             .arguments
             .find_argument_value("sqltext", 0)
             .or_else(|| call.arguments.find_argument_value("statement", 0));
-        let kinds = match argument {
-            None => vec![OperationKind::Harmless { sql: None }],
-            Some(argument) => match frame.scope.eval(argument) {
-                Value::Str(sql) | Value::Sql(sql) => sql::read(&sql),
-                _ if let Some(update) = update::construct(argument, &frame.scope) => {
-                    vec![OperationKind::Update(update)]
+        let source = self.functions.module.source();
+        let written = argument.map(|argument| self.written(argument));
+        let text = written.and_then(|written| Text::read(written, &frame.scope, source)).map(Arc::new);
+        let Some(text) = text else {
+            let kind = match argument {
+                Some(argument) if let Some(update) = update::construct(argument, &frame.scope) => {
+                    OperationKind::Update(update)
                 }
-                _ if built_at_run_time(argument) => {
-                    vec![OperationKind::Opaque { reason: "SQL built at run time".to_owned(), sql: None }]
+                Some(argument) if built_at_run_time(argument) => {
+                    OperationKind::Opaque { reason: "SQL built at run time".to_owned(), sql: None }
                 }
-                _ => vec![OperationKind::Harmless { sql: None }],
-            },
+                _ => OperationKind::Harmless { sql: None },
+            };
+            self.push(kind, call, receiver.clone(), statement, frame, alone);
+            return;
         };
         let fixed_in_place = frame.fixed_in_place;
-        frame.fixed_in_place = match &kinds[..] {
-            // Another statement can take the place of the whole call.
-            [OperationKind::Update(_)] => {
-                fixed_in_place.or_else(|| Self::not_replaceable(call, argument, receiver, frame))
-            }
-            _ if kinds.iter().any(|kind| matches!(kind, OperationKind::Update(_))) => {
-                Some("it shares its text with other statements")
-            }
-            _ => Some("SQL text is not rewritten yet"),
-        };
-        for kind in kinds {
-            self.push(kind, call, receiver.clone(), statement, frame, alone);
+        for part in sql::read(&text, source) {
+            frame.fixed_in_place =
+                fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text, frame));
+            let origin = SqlOrigin { text: Arc::clone(&text), place: part.place };
+            self.push_sql(part.kind, Some(origin), call, receiver.clone(), statement, frame, alone);
         }
         frame.fixed_in_place = fixed_in_place;
     }
 
-    /// Why `op.execute(…)` can't run the same text.
-    fn not_replaceable(
+    /// The expression that a name stands for, if it is assigned once and used here only.
+    fn written(&self, argument: &'a Expr) -> &'a Expr {
+        let inner = match argument {
+            Expr::Call(call) if matches!(callee(call), Some("text" | "DDL")) => call.arguments.args.first(),
+            other => Some(other),
+        };
+        let Some(Expr::Name(name)) = inner else { return argument };
+        let module = self.functions.module;
+        let mentions = module.tokens().iter().filter(|token| {
+            token.kind() == TokenKind::Name && module.text(token.range()) == name.id.as_str()
+        });
+        if mentions.count() != 2 {
+            return argument;
+        }
+        assigned(module.body(), name.id.as_str()).unwrap_or(argument)
+    }
+
+    /// Why SQL text can't be changed where it stands.
+    fn fixed_sql(
+        part: &sql::Part,
         call: &ExprCall,
-        argument: Option<&Expr>,
         receiver: &Receiver,
+        text: &Text,
         frame: &Frame<'a>,
     ) -> Option<&'static str> {
         if call.arguments.len() > 1 {
             return Some("it is given parameters");
         }
+        if !text.known {
+            return Some("a part of its SQL is not known before the migration runs: spell it out");
+        }
+        let is_update = matches!(part.kind, OperationKind::Update(_));
+        if !is_update && text.start_of(&part.place.action).is_none() {
+            return Some("its text is put together from parts that stand elsewhere: write it as one literal");
+        }
         if *receiver != Receiver::Other {
             return None;
         }
-        if callee(call) != Some("execute") || !Self::is_bind(call, frame) {
+        if !matches!(callee(call), Some("execute" | "exec_driver_sql")) || !Self::is_bind(call, frame) {
             return Some("it does not run on the migration's own connection, as far as is known");
         }
-        // SQLAlchemy 1.4 hands a plain string to the driver.
-        match argument.map(|argument| frame.scope.eval(argument)) {
-            Some(Value::Str(sql)) if sql.contains(['%', ':', '\\']) => {
-                Some("its text would mean something else in `op.execute`")
-            }
-            _ => None,
-        }
+        // `op.execute` takes its place. SQLAlchemy 1.4 hands a plain string to the driver.
+        let in_text = call.arguments.args.first().is_some_and(Expr::is_call_expr);
+        (is_update && !in_text && text.value[part.place.statement.clone()].contains(['%', ':', '\\']))
+            .then_some("its text would mean something else in `op.execute`")
     }
 
     fn inline(
@@ -882,6 +905,20 @@ impl<'a> Walker<'a, '_> {
         frame: &Frame<'a>,
         alone: bool,
     ) {
+        self.push_sql(kind, None, call, receiver, statement, frame, alone);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of an operation")]
+    fn push_sql(
+        &mut self,
+        kind: OperationKind,
+        sql: Option<SqlOrigin>,
+        call: &ExprCall,
+        receiver: Receiver,
+        statement: &Stmt,
+        frame: &Frame<'a>,
+        alone: bool,
+    ) {
         let unpacked = call.arguments.args.iter().any(Expr::is_starred_expr)
             || call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
         let fixed_in_place = frame
@@ -897,6 +934,7 @@ impl<'a> Walker<'a, '_> {
                 receiver,
                 fixed_in_place,
                 repeated: frame.repeated,
+                sql,
             },
             conditional: frame.conditional,
             autocommit: frame.autocommit,
@@ -993,6 +1031,22 @@ fn forget_assigned(body: &[Stmt], scope: &mut Scope) {
             _ => {}
         }
     }
+}
+
+/// What a name is assigned, anywhere in these statements.
+fn assigned<'a>(body: &'a [Stmt], name: &str) -> Option<&'a Expr> {
+    body.iter().find_map(|statement| match statement {
+        Stmt::Assign(assign) => match &assign.targets[..] {
+            [Expr::Name(target)] if target.id.as_str() == name => Some(&*assign.value),
+            _ => None,
+        },
+        Stmt::AnnAssign(assign) => match &*assign.target {
+            Expr::Name(target) if target.id.as_str() == name => assign.value.as_deref(),
+            _ => None,
+        },
+        Stmt::FunctionDef(function) => assigned(&function.body, name),
+        _ => None,
+    })
 }
 
 /// Whether a call makes a list or something else to loop over, which is no name.

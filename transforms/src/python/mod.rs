@@ -5,6 +5,7 @@
 
 pub mod edit;
 pub mod scope;
+pub mod text;
 pub mod value;
 
 use ruff_python_ast::token::Tokens;

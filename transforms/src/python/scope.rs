@@ -77,7 +77,7 @@ impl Scope {
             _ => false,
         };
         let exact = matches!(expr, Expr::Call(call) if is_op_f(self, call));
-        Arg { value: self.eval(expr), range: Some(expr.range()), literal, exact }
+        Arg { value: self.eval(expr), range: Some(expr.range()), literal, exact, code: None }
     }
 
     /// What a name is bound to.

@@ -95,24 +95,32 @@ pub struct Arg {
     pub literal: bool,
     /// Spelled `op.f(…)`: a naming convention leaves it alone.
     pub exact: bool,
+    /// How it is spelled as an expression, where that is not the source of `range`.
+    pub code: Option<String>,
 }
 
 impl Arg {
     /// A text that stands nowhere in the source.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        Self { value: Value::Str(text.to_owned()), range: None, literal: true, exact: false }
+        Self { value: Value::Str(text.to_owned()), range: None, literal: true, exact: false, code: None }
     }
 
     /// An argument that is not there.
     #[must_use]
     pub fn absent() -> Self {
-        Self { value: Value::None, range: None, literal: true, exact: false }
+        Self { value: Value::None, range: None, literal: true, exact: false, code: None }
     }
 
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.value.as_str()
+    }
+
+    /// Whether its text may be repeated elsewhere.
+    #[must_use]
+    pub fn is_spelled_out(&self) -> bool {
+        self.literal || (self.range.is_none() && self.code.is_none())
     }
 
     /// Not given, or given as `None`.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::Catalog;
 use crate::migration::Direction;
 use crate::naming::MAX_BYTES;
-use crate::operations::{AlterColumn, ConstraintKind, Operation, OperationKind, TableArg, TableName};
+use crate::operations::{AlterColumn, ConstraintKind, Object, Operation, OperationKind, TableArg, TableName};
 use crate::python::value::{Arg, Value};
 use crate::recipe::Name;
 use crate::settings::{Naming, Settings, Target};
@@ -185,11 +185,8 @@ pub(super) fn makes_table(operations: &[Operation], table: &TableName) -> bool {
             new_name.value.symbol() == Some(&table.name)
                 && renamed.known().is_some_and(|renamed| renamed.schema == table.schema)
         }
-        OperationKind::Opaque { sql: Some(sql), .. } => {
-            let mut words = sql
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .skip_while(|word| !word.eq_ignore_ascii_case("view"));
-            words.any(|word| word.eq_ignore_ascii_case(&table.name))
+        OperationKind::CreateObject { object: Object::View | Object::MaterializedView, name, .. } => {
+            name.as_ref() == Some(table)
         }
         _ => false,
     })

@@ -89,9 +89,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
 
 /// A type that is made in the same transaction may be used at once.
 fn creates(operation: &Operation, type_: &TableName) -> bool {
-    let OperationKind::Opaque { sql: Some(sql), .. } = &operation.kind else { return false };
-    let lower = sql.to_lowercase();
-    lower.contains("create type") && lower.contains(&type_.name.to_lowercase())
+    matches!(&operation.kind, OperationKind::CreateObject { name: Some(name), .. } if name == type_)
 }
 
 /// Whether the operation has PostgreSQL read the value as one of the enum's.

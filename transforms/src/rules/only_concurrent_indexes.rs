@@ -78,7 +78,8 @@
 
 use super::{Context, Violation};
 use crate::catalog::Presence;
-use crate::operations::{CreateIndex, DropIndex, Operation, OperationKind, TableName};
+use crate::operations::{CreateIndex, DropIndex, Operation, OperationKind, TableArg, TableName};
+use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
 use crate::settings::Rerun;
 
@@ -88,6 +89,9 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     match &operation.kind {
         OperationKind::CreateIndex(create) => check_create(operation, create, context),
         OperationKind::DropIndex(drop) => check_drop(operation, drop, context),
+        OperationKind::Reindex { index, table, concurrently: false } => {
+            Some(check_reindex(operation, index.as_ref(), table.as_ref(), context))
+        }
         _ => None,
     }
 }
@@ -102,7 +106,8 @@ fn check_create(operation: &Operation, create: &CreateIndex, context: &Context) 
             fix: fix_create(operation, create, context),
         });
     }
-    if table.as_ref().is_some_and(|table| context.may_lock(table)) {
+    // `ON ONLY` builds nothing.
+    if create.only || table.as_ref().is_some_and(|table| context.may_lock(table)) {
         return None;
     }
     let table = display(table.map(|table| table.to_string()).as_deref());
@@ -134,7 +139,7 @@ fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) ->
 /// The steps that build an index with the author's call, changed by `change`.
 pub(super) fn concurrent_build(
     name: Name,
-    schema: &crate::python::value::Arg,
+    schema: &Arg,
     mut change: Change,
     keeps_existing: bool,
     context: &Context,
@@ -199,6 +204,9 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     if table.as_ref().is_some_and(|table| context.is_partitioned(table)) {
         return Err("an index of a partitioned table can't be dropped concurrently".to_owned());
     }
+    if drop.cascade {
+        return Err("an index can't be dropped concurrently with CASCADE".to_owned());
+    }
     let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
     let text = drop.name.as_str().unwrap_or_default();
     if !drop.if_exists && !operation.conditional && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
@@ -223,6 +231,53 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
         cost: Cost::Instant,
         for_rerun: false,
     }]))
+}
+
+/// `REINDEX` blocks writes to the table, and reads that would use the index. Source: PostgreSQL manual,
+/// "REINDEX".
+fn check_reindex(
+    operation: &Operation,
+    index: Option<&(Arg, Arg)>,
+    table: Option<&TableArg>,
+    context: &Context,
+) -> Violation {
+    let what = match (index, table) {
+        (Some((_, name)), _) => format!("index {}", display(name.as_str())),
+        (None, Some(table)) => format!("table {}", display(table.name.as_str())),
+        (None, None) => "whole schemas".to_owned(),
+    };
+    let fix = match index {
+        Some((schema, name)) => fix_reindex(operation, schema, name, context),
+        None => Err("build each of its indexes anew with `REINDEX INDEX CONCURRENTLY`".to_owned()),
+    };
+    Violation {
+        message: format!("Building {what} anew blocks writes, and reads that use the index"),
+        lock: format!("{} on its table {}", Lock::Share, Cost::Build.duration()),
+        fix,
+    }
+}
+
+fn fix_reindex(operation: &Operation, schema: &Arg, name: &Arg, context: &Context) -> Result<Recipe, String> {
+    context.can_leave_transaction(operation)?;
+    if context.target().postgres < 12 {
+        return Err("PostgreSQL has `REINDEX CONCURRENTLY` since 12".to_owned());
+    }
+    let Name::Given(name) = context.given_name(name)? else { return Err("its name is not known".to_owned()) };
+    let text = name.as_str().filter(|_| name.is_spelled_out()).ok_or("its name is not spelled out")?;
+    let step = |action, cost, for_rerun| Step { action, lock: Lock::ShareUpdateExclusive, cost, for_rerun };
+    let mut steps = Vec::new();
+    if context.settings.rerun == Rerun::Repair {
+        // What an interrupted run leaves: the new index, or the old one. Source: PostgreSQL manual,
+        // "REINDEX", "Rebuilding Indexes Concurrently".
+        for suffix in ["_ccnew", "_ccold"] {
+            let index = Name::Chosen(format!("{text}{suffix}"));
+            let action = Action::DropIndex { index, schema: schema.clone() };
+            steps.push(step(action, Cost::Instant, true));
+        }
+    }
+    let change = Change { set: vec![CONCURRENTLY], ..Change::default() };
+    steps.push(step(Action::Original(change), Cost::Build, false));
+    Ok(Recipe::new(steps))
 }
 
 pub(super) fn display(name: Option<&str>) -> String {
