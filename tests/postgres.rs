@@ -50,6 +50,7 @@ fixtures! {
     primary_key
     quoted_names
     schemas
+    sql_text
     unique_constraint
     volatile_default
 }

@@ -249,6 +249,12 @@ fn actions(
         return Err(TOGETHER.to_owned());
     }
     let head = place.statement.start..first;
+    // Lists keep their layout.
+    let separator = match &items[..] {
+        [one, two, ..] => &text.value[one.range.end..two.range.start],
+        _ => ",",
+    };
+    let separator = if separator.trim() == "," { separator } else { ", " };
     items.sort_by_key(|item| item.pass);
     let mut groups: Vec<(Vec<Range<usize>>, bool)> = Vec::new();
     for item in items {
@@ -260,7 +266,9 @@ fn actions(
     }
     groups
         .into_iter()
-        .map(|(items, _)| text.compose(&head, &items, edges, source).ok_or_else(|| TOGETHER.to_owned()))
+        .map(|(items, _)| {
+            text.compose(&head, &items, separator, edges, source).ok_or_else(|| TOGETHER.to_owned())
+        })
         .collect()
 }
 

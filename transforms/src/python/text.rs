@@ -452,13 +452,14 @@ impl Text {
         Some(self.quoted(&self.literals[start_literal], &self.literals[end_literal], inside, edges))
     }
 
-    /// Source of an expression for several parts of the text, one after the other, a comma between the
-    /// `items`; `None` unless all of them stand in one literal.
+    /// Source of an expression for several parts of the text, one after the other, with `separator`
+    /// between the `items`; `None` unless all of them stand in one literal.
     #[must_use]
     pub fn compose(
         &self,
         head: &Range<usize>,
         items: &[Range<usize>],
+        separator: &str,
         edges: (&str, &str),
         source: &str,
     ) -> Option<String> {
@@ -469,7 +470,7 @@ impl Text {
             if same != literal {
                 return None;
             }
-            inside.push_str(if index > 0 { ", " } else { "" });
+            inside.push_str(if index > 0 { separator } else { "" });
             inside.push_str(&source[place]);
         }
         let literal = &self.literals[literal];
