@@ -47,6 +47,7 @@ fixtures! {
     guards
     mixed_revision
     not_null
+    partitions
     primary_key
     quoted_names
     schemas

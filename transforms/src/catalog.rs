@@ -158,6 +158,18 @@ impl Catalog {
         (!key.is_empty()).then_some(key)
     }
 
+    /// The tables that are known to be partitions of a table.
+    pub fn partitions(&self, parent: &TableName) -> impl Iterator<Item = (&TableName, &Table)> {
+        let is_partition = |table: &Table| table.partition_of.as_ref() == Some(parent);
+        self.tables.iter().map(|(name, table)| (name, &**table)).filter(move |(_, table)| is_partition(table))
+    }
+
+    /// The name that PostgreSQL gives to the index of a partition, when one is created on its parent.
+    #[must_use]
+    pub fn partition_index_name(&self, partition: &TableName, columns: &[String]) -> Option<String> {
+        self.chosen_name(partition, columns, "idx", true)
+    }
+
     /// The columns of everything that is unique for sure.
     pub fn unique_columns(&self, table: &TableName) -> impl Iterator<Item = Vec<&str>> {
         self.indexes
@@ -214,6 +226,16 @@ impl Catalog {
         };
         // A check is named after its column only when it has one.
         let columns = if kind == ConstraintKind::Check && columns.len() != 1 { &[] } else { columns };
+        self.chosen_name(table, columns, label, relation)
+    }
+
+    fn chosen_name(
+        &self,
+        table: &TableName,
+        columns: &[String],
+        label: &str,
+        relation: bool,
+    ) -> Option<String> {
         let doubtful = std::cell::Cell::new(false);
         let name = naming::constraint_name(&table.name, columns, label, |name| {
             match self.taken(table.schema.as_deref(), name, relation) {
@@ -328,12 +350,20 @@ impl Catalog {
                         return;
                     }
                 };
+                if !create.only {
+                    self.add_partition_indexes(&table, create.unique, &elements, certain);
+                }
                 self.add_index(&table, &name, create.unique, elements, false, certain);
             }
             OperationKind::DropIndex(drop) => {
                 let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
                 match drop.name.value.symbol() {
-                    Some(name) => self.drop_index(schema, name, certain),
+                    Some(name) => {
+                        if let (Some(index), true) = (self.index(schema, name).cloned(), certain) {
+                            self.drop_partition_indexes(&index);
+                        }
+                        self.drop_index(schema, name, certain);
+                    }
                     None => self.anything_possible = true,
                 }
             }
@@ -637,6 +667,40 @@ impl Catalog {
     ) {
         let index = Index { table: table.clone(), unique, elements, of_constraint, certain };
         self.indexes.insert(key(table.schema.as_deref(), name), Arc::new(index));
+    }
+
+    /// An index of a partitioned table brings one of each of its partitions along.
+    fn add_partition_indexes(
+        &mut self,
+        table: &TableName,
+        unique: bool,
+        elements: &[IndexElement],
+        certain: bool,
+    ) {
+        let partitions: Vec<TableName> = self.partitions(table).map(|(name, _)| name.clone()).collect();
+        for partition in partitions {
+            let columns = elements.iter().map(|element| match element {
+                IndexElement::Column(column) => Some(column.clone()),
+                IndexElement::Expression(_) => None,
+            });
+            let name = columns
+                .collect::<Option<Vec<_>>>()
+                .and_then(|columns| self.partition_index_name(&partition, &columns));
+            match name {
+                Some(name) => self.add_index(&partition, &name, unique, elements.to_vec(), false, certain),
+                None => self.change(&partition, |table| table.complete = false),
+            }
+        }
+    }
+
+    fn drop_partition_indexes(&mut self, parent: &Index) {
+        let partitions: BTreeSet<TableName> =
+            self.partitions(&parent.table).map(|(name, _)| name.clone()).collect();
+        self.remove_indexes(|index| {
+            partitions.contains(&index.table)
+                && index.unique == parent.unique
+                && index.elements == parent.elements
+        });
     }
 
     fn remove_indexes(&mut self, gone: impl Fn(&Index) -> bool) {

@@ -248,6 +248,7 @@ impl Printer<'_> {
     /// Why the call can't be edited.
     pub(super) fn edits(
         &self,
+        op: &str,
         call: &ExprCall,
         change: &Change,
         name: Option<&Arg>,
@@ -255,8 +256,8 @@ impl Printer<'_> {
     ) -> Result<Vec<Edit>, String> {
         let mut edits = Vec::new();
         let Expr::Attribute(attribute) = &*call.func else {
-            if change.method.is_some() {
-                return Err("it is called by a bare name, so that another method can't be called".to_owned());
+            if let Some(method) = change.method {
+                edits.push(edit::replace(call.func.range(), format!("{op}.{method}")));
             }
             return self.finish(call, change, name, Vec::new(), edits);
         };

@@ -315,7 +315,7 @@ impl<'a> Layout<'a> {
         let edits = match &origin.sql {
             Some(sql) if keeps_call => sql::edits(sql, change, self.module.source())?,
             Some(_) => Vec::new(),
-            None => printer.edits(call, change, name, leaving)?,
+            None => printer.edits(&op, call, change, name, leaving)?,
         };
         let (edits, elsewhere) =
             edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));

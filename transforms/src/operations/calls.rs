@@ -10,6 +10,7 @@ use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
     Definition, DropIndex, Generated, IndexElement, OperationKind, TableArg,
 };
+use crate::layout::call::quoted;
 use crate::python::Module;
 use crate::python::scope::Scope;
 use crate::python::value::{Arg, Value};
@@ -130,6 +131,7 @@ impl Call<'_> {
             "create_index" => OperationKind::CreateIndex(CreateIndex {
                 name: self.arg(&["index_name", "name"], Some(0)),
                 table: table(1),
+                definition: self.index_definition(),
                 elements: self.elements(self.expr_after_table(&["columns"], 2)),
                 unique: self.flag("unique"),
                 concurrently: self.flag("postgresql_concurrently"),
@@ -190,6 +192,34 @@ impl Call<'_> {
                 sql: None,
             },
         })
+    }
+
+    /// `(a, b)`, when nothing else is said of an index.
+    fn index_definition(&self) -> Option<String> {
+        const KNOWN: &[&str] = &[
+            "index_name",
+            "name",
+            "table_name",
+            "tablename",
+            "columns",
+            "schema",
+            "unique",
+            "if_not_exists",
+            "postgresql_concurrently",
+        ];
+        let keywords = &self.call.arguments.keywords;
+        if keywords
+            .iter()
+            .any(|keyword| !keyword.arg.as_ref().is_some_and(|name| KNOWN.contains(&name.as_str())))
+        {
+            return None;
+        }
+        let elements = self.elements(self.expr_after_table(&["columns"], 2))?;
+        let columns = elements.iter().map(|element| match element {
+            IndexElement::Column(column) => Some(quoted(column)),
+            IndexElement::Expression(sql) => sql.clone(),
+        });
+        Some(format!("({})", columns.collect::<Option<Vec<_>>>()?.join(", ")))
     }
 
     fn constraint(&self, kind: ConstraintKind, columns: Option<&Expr>) -> OperationKind {

@@ -428,6 +428,8 @@ pub struct CreateIndex {
     pub if_not_exists: bool,
     /// `ON ONLY`: of a partitioned table, without its partitions.
     pub only: bool,
+    /// What follows the table's name in SQL (`(a, b) WHERE c`), when it is known.
+    pub definition: Option<String>,
 }
 
 /// `drop_index`.

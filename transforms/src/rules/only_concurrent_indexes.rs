@@ -78,9 +78,12 @@
 
 use super::{Context, Violation};
 use crate::catalog::Presence;
-use crate::operations::{CreateIndex, DropIndex, Operation, OperationKind, TableArg, TableName};
+use crate::operations::{
+    CreateIndex, DropIndex, IndexElement, Operation, OperationKind, TableArg, TableName,
+};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
+use crate::layout::call::{qualified, quoted};
+use crate::recipe::{Action, Applicability, Change, Cost, Lock, Name, Recipe, Step};
 use crate::settings::Rerun;
 
 const CONCURRENTLY: (&str, &str) = ("postgresql_concurrently", "True");
@@ -123,7 +126,7 @@ fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) ->
     let table = context.table(&create.table)?;
     let name = context.given_name(&create.name)?;
     if context.is_partitioned(&table) {
-        return Err(format!("`{table}` is partitioned: build the index on each partition, then attach it"));
+        return on_partitions(create, &table, &name, context);
     }
     let schema = &create.table.schema;
     if !create.if_not_exists
@@ -134,6 +137,72 @@ fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) ->
         return Err(format!("an index `{name}` exists already, so that this fails as it is"));
     }
     Ok(Recipe::new(concurrent_build(name, schema, Change::default(), create.if_not_exists, context)))
+}
+
+/// An index of a partitioned table: a shell on the table itself, one index on each partition, attached.
+/// Source: PostgreSQL manual, "CREATE INDEX", "Building Indexes Concurrently".
+fn on_partitions(
+    create: &CreateIndex,
+    table: &TableName,
+    name: &Name,
+    context: &Context,
+) -> Result<Recipe, String> {
+    const PLAN: &str = "create it `ON ONLY` the table, build it concurrently on each partition, then attach \
+                        each with `ALTER INDEX … ATTACH PARTITION`";
+    let partitions: Vec<_> = context.catalog.partitions(table).collect();
+    if partitions.is_empty() {
+        return Err(format!("no migration creates partitions of `{table}`: {PLAN}"));
+    }
+    let (Some(text), Some(definition), Some(elements)) = (name.value(), &create.definition, &create.elements)
+    else {
+        return Err(format!("`{table}` is partitioned, and not all of the index is known: {PLAN}"));
+    };
+    let columns: Option<Vec<String>> = elements
+        .iter()
+        .map(|element| match element {
+            IndexElement::Column(column) => Some(column.clone()),
+            IndexElement::Expression(_) => None,
+        })
+        .collect();
+    let columns = columns.ok_or_else(|| format!("the index of a partition has no name that is known: {PLAN}"))?;
+    if partitions.iter().any(|(_, partition)| partition.partitioned) {
+        return Err(format!("partitions of `{table}` have partitions themselves: {PLAN}"));
+    }
+    let unique = if create.unique { "UNIQUE " } else { "" };
+    let on = qualified(table.schema.as_deref(), &table.name);
+    let index = qualified(table.schema.as_deref(), text);
+    let instant =
+        |sql: String, lock| Step { action: Action::Execute(sql), lock, cost: Cost::Instant, for_rerun: false };
+    let mut steps = vec![instant(
+        format!("CREATE {unique}INDEX IF NOT EXISTS {} ON ONLY {on} {definition}", quoted(text)),
+        Lock::Share,
+    )];
+    for (partition, _) in partitions {
+        let child = context
+            .catalog
+            .partition_index_name(partition, &columns)
+            .ok_or_else(|| format!("the index of `{partition}` has no name that is known: {PLAN}"))?;
+        let schema = partition.schema.as_deref().map_or_else(Arg::absent, Arg::of);
+        if context.settings.rerun == Rerun::Repair {
+            let action = Action::DropInvalidIndex { index: Name::Chosen(child.clone()), schema };
+            let lock = Lock::ShareUpdateExclusive;
+            steps.push(Step { action, lock, cost: Cost::Instant, for_rerun: true });
+        }
+        let on = qualified(partition.schema.as_deref(), &partition.name);
+        steps.push(Step {
+            action: Action::Execute(format!(
+                "CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {} ON {on} {definition}",
+                quoted(&child)
+            )),
+            lock: Lock::ShareUpdateExclusive,
+            cost: Cost::Build,
+            for_rerun: false,
+        });
+        let child = qualified(partition.schema.as_deref(), &child);
+        steps.push(instant(format!("ALTER INDEX {index} ATTACH PARTITION {child}"), Lock::AccessShare));
+    }
+    // Partitions that no migration creates would be missed.
+    Ok(Recipe { steps, applicability: Applicability::Unsafe })
 }
 
 /// The steps that build an index with the author's call, changed by `change`.

@@ -399,7 +399,15 @@ impl Reader<'_> {
             concurrently: create.concurrently_token().is_some(),
             if_not_exists: create.if_not_exists().is_some(),
             only,
+            definition: self.definition_of(create),
         }))
+    }
+
+    /// What follows the table's name.
+    fn definition_of(&self, create: &ast::CreateIndex) -> Option<String> {
+        let table = extent(create.table_relation_name()?.syntax()).end;
+        let text = &self.text.value[table..extent(create.syntax()).end];
+        self.text.known.then(|| text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     fn reindex(&self, reindex: &ast::Reindex) -> Option<OperationKind> {
