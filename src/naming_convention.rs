@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 use memchr::memmem;
+use safemig_transforms::naming::convention::Convention;
+use safemig_transforms::python::Module;
 
 use crate::locate::AlembicProject;
 
@@ -56,7 +58,12 @@ pub(crate) enum NamingConvention {
     /// There is none: PostgreSQL names what the migration doesn't.
     None,
     /// There is one; `line` counts from 1.
-    Set { path: PathBuf, line: usize },
+    Set {
+        path: PathBuf,
+        line: usize,
+        /// What it says, when all that the project sets is the same and can be read.
+        convention: Option<Convention>,
+    },
     /// There may be one, for this reason. Unnamed constraints must be left alone.
     Unknown(String),
 }
@@ -82,7 +89,12 @@ pub(crate) fn find(project: &AlembicProject) -> NamingConvention {
     };
     let sources = search(project);
     match (sources.set, sources.doubt, origin) {
-        (Some((path, line)), ..) => NamingConvention::Set { path, line },
+        (Some((path, line)), ..) => {
+            let mut conventions = sources.conventions;
+            conventions.dedup();
+            let convention = conventions.pop().filter(|_| conventions.is_empty());
+            NamingConvention::Set { path, line, convention }
+        }
         (None, Some(doubt), _) => NamingConvention::Unknown(doubt),
         (None, None, Origin::Elsewhere(module)) => NamingConvention::Unknown(format!(
             "env.py takes its metadata from `{module}`, which is not in the project"
@@ -144,7 +156,10 @@ fn is_known(module: &str, project: &AlembicProject) -> bool {
 /// What the search of the sources found.
 #[derive(Default)]
 struct Sources {
+    /// The first place that sets one.
     set: Option<(PathBuf, usize)>,
+    /// Those that can be read.
+    conventions: Vec<Convention>,
     /// Why finding nothing isn't enough.
     doubt: Option<String>,
 }
@@ -175,8 +190,10 @@ fn search(project: &AlembicProject) -> Sources {
                 if word.find(&source).is_some()
                     && let Some(line) = setting(&source)
                 {
-                    result.set = Some((path.to_path_buf(), line));
-                    return result;
+                    result.set.get_or_insert_with(|| (path.to_path_buf(), line));
+                    let module = String::from_utf8(source).ok().and_then(|text| Module::parse(text).ok());
+                    result.conventions.extend(module.iter().flat_map(Convention::read));
+                    continue;
                 }
                 if let Some(library) =
                     WITH.iter().find(|library| memmem::find(&source, library.as_bytes()).is_some())
@@ -398,15 +415,16 @@ mod tests {
         let project =
             project.unwrap_or_else(|| crate::locate::for_path(&root.join("m/versions"), &request).unwrap());
         match find(&project) {
-            NamingConvention::Set { path, line } => {
-                NamingConvention::Set { path: path.strip_prefix(&root).unwrap().to_path_buf(), line }
+            NamingConvention::Set { path, line, convention } => {
+                let path = path.strip_prefix(&root).unwrap().to_path_buf();
+                NamingConvention::Set { path, line, convention }
             }
             other => other,
         }
     }
 
     fn set(path: &str, line: usize) -> NamingConvention {
-        NamingConvention::Set { path: path.into(), line }
+        NamingConvention::Set { path: path.into(), line, convention: None }
     }
 
     fn line_of(source: &str) -> Option<usize> {

@@ -380,10 +380,13 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
         },
         naming: match naming {
             NamingConvention::None => Naming::Postgres,
-            NamingConvention::Set { path, line } => {
-                Naming::Convention(format!("{}:{line}", shown(path, wanted.request.working_directory)))
+            NamingConvention::Set { path, line, convention } => Naming::Convention {
+                place: format!("{}:{line}", shown(path, wanted.request.working_directory)),
+                convention: convention.clone(),
+            },
+            NamingConvention::Unknown(reason) => {
+                Naming::Convention { place: reason.clone(), convention: None }
             }
-            NamingConvention::Unknown(reason) => Naming::Convention(reason.clone()),
         },
         other_databases: options.other_databases,
         small_tables: options.small_tables.clone().unwrap_or_default(),

@@ -65,7 +65,7 @@ fn project(session: &Session, group: &Group) -> String {
     };
     let naming = match &group.naming {
         NamingConvention::None => "none".to_owned(),
-        NamingConvention::Set { path, line } => format!("{}:{line}", shown(path)),
+        NamingConvention::Set { path, line, .. } => format!("{}:{line}", shown(path)),
         NamingConvention::Unknown(reason) => format!("unknown: {reason}"),
     };
     let portability = match group.history.portability {

@@ -9,7 +9,8 @@ use crate::catalog::Catalog;
 use crate::history::RevisionMap;
 use crate::layout::{self, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
-use crate::operations::{Object, Operation, OperationKind, Receiver, TableName};
+use crate::naming::convention::{self, Convention, Named};
+use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
 use crate::recipe::{Action, Name, Recipe};
 use crate::rerun;
@@ -108,6 +109,14 @@ impl History {
     /// `migrations`.
     #[must_use]
     pub fn check(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
+        let confirmed = match &settings.naming {
+            Naming::Convention { place, convention: Some(convention) } if !self.confirms(convention) => {
+                let naming = Naming::Convention { place: place.clone(), convention: None };
+                Some(Settings { naming, ..settings.clone() })
+            }
+            _ => None,
+        };
+        let settings = confirmed.as_ref().unwrap_or(settings);
         let reports = self.check_with(settings, selected);
         // A constraint that is dropped by a name which PostgreSQL would not have chosen: the names
         // come from a convention that was not found.
@@ -118,16 +127,47 @@ impl History {
         });
         match contradiction {
             Some(place) if settings.naming == Naming::Postgres => {
-                let settings = Settings { naming: Naming::Convention(place), ..settings.clone() };
+                let naming = Naming::Convention { place, convention: None };
+                let settings = Settings { naming, ..settings.clone() };
                 self.check_with(&settings, selected)
             }
             _ => reports,
         }
     }
 
+    /// Whether some name in the history is the one that a naming convention gives: the metadata that
+    /// the migrations run with could be another.
+    fn confirms(&self, convention: &Convention) -> bool {
+        let gives = |table: &TableName,
+                     kind,
+                     given: &Value,
+                     columns: Option<&[String]>,
+                     referent: Option<TableName>| {
+            let referent = referent.as_ref();
+            let name = convention.name(Named { kind, given: None, table, columns, referent });
+            matches!((name, given), (convention::Name::Is(name), Value::Str(given)) if name == *given)
+        };
+        let operations = self
+            .migrations
+            .iter()
+            .flat_map(|migration| migration.upgrade.operations.iter().chain(&migration.downgrade.operations));
+        operations.into_iter().any(|operation| match &operation.kind {
+            OperationKind::CreateTable { table, definition, .. } => table.known().is_some_and(|table| {
+                definition.constraints.iter().any(|constraint| {
+                    gives(&table, constraint.kind, &constraint.name, Some(&constraint.columns), None)
+                })
+            }),
+            OperationKind::AddConstraint(add) => add.table.known().is_some_and(|table| {
+                let referent = add.referent.as_ref().and_then(TableArg::known);
+                gives(&table, add.kind, &add.name.value, add.columns.as_deref(), referent)
+            }),
+            _ => false,
+        })
+    }
+
     fn check_with(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
         let mut reports = vec![Report::default(); self.migrations.len()];
-        let mut catalog = Catalog::empty(settings.naming != Naming::Postgres);
+        let mut catalog = Catalog::empty(settings.naming.clone());
         for index in &self.map.order {
             if self.map.orphans.contains(index) {
                 catalog.forget();

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use crate::naming;
+use crate::naming::convention::{self, Named};
 use crate::operations::{
     Column, Constraint, ConstraintKind, Definition, IndexElement, Operation, OperationKind, TableArg,
     TableName,
 };
 use crate::python::value::Value;
+use crate::settings::Naming;
 
 /// The tables and indexes after some operations. Cloning is cheap.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,8 +26,8 @@ pub struct Catalog {
     anything_possible: bool,
     /// Words of SQL that was not understood.
     mentioned: OrdMap<String, ()>,
-    /// A naming convention names what has no name.
-    names_by_convention: bool,
+    /// Who names what has no name.
+    naming: Naming,
 }
 
 /// A table.
@@ -92,10 +94,10 @@ pub enum Presence {
 }
 
 impl Catalog {
-    /// An empty database. With `names_by_convention`, the names of unnamed constraints are unknown.
+    /// An empty database.
     #[must_use]
-    pub fn empty(names_by_convention: bool) -> Self {
-        Self { names_by_convention, ..Self::default() }
+    pub fn empty(naming: Naming) -> Self {
+        Self { naming, ..Self::default() }
     }
 
     /// Whether dropping the constraint shows that PostgreSQL did not choose the names: the table is
@@ -307,16 +309,18 @@ impl Catalog {
     #[expect(clippy::too_many_lines, reason = "one arm per kind of operation")]
     pub fn apply(&mut self, operation: &Operation) {
         let certain = !operation.conditional;
+        // A convention is applied by Alembic; SQL text does not pass it.
+        let convention = operation.origin.sql.is_none();
         match &operation.kind {
             OperationKind::CreateTable { table, definition, .. } => {
-                self.create_table(table, definition, certain);
+                self.create_table(table, definition, certain, convention);
             }
             OperationKind::DropTable { table, .. } => self.drop_table(table, certain),
             OperationKind::RenameTable { table, new_name } => {
                 self.rename_table(table, new_name.value.symbol());
             }
             OperationKind::AddColumn { table, definition, .. } => match table.known() {
-                Some(table) => self.define(&table, definition, certain),
+                Some(table) => self.define(&table, definition, certain, convention),
                 None => self.anything_possible = true,
             },
             OperationKind::DropColumn { table, column, .. } => {
@@ -380,12 +384,20 @@ impl Catalog {
                     self.change(&table, |table| table.complete = false);
                     return;
                 }
-                let constraint = Constraint {
+                let mut constraint = Constraint {
                     name: add.name.value.clone(),
                     kind: add.kind,
                     columns: columns.unwrap_or_default(),
                 };
-                self.add_constraint(&table, &constraint, certain);
+                let referent = add.referent.as_ref().and_then(TableArg::known);
+                if convention
+                    && add.name.is_none()
+                    && let Some(convention::Name::Is(name)) =
+                        self.by_convention(&table, &constraint, referent.as_ref())
+                {
+                    constraint.name = Value::Str(name);
+                }
+                self.add_constraint(&table, &constraint, certain, convention);
                 if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
                     self.change(&table, |table| {
                         for known in table.constraints.iter_mut().filter(|known| known.name == name) {
@@ -413,7 +425,7 @@ impl Catalog {
                 });
                 self.drop_index(table.schema.as_deref(), index, true);
                 let constraint = Constraint { name: Value::Str(name.clone()), kind: *kind, columns };
-                self.add_constraint(table, &constraint, certain);
+                self.add_constraint(table, &constraint, certain, false);
             }
             OperationKind::RenameIndex { schema, old, new } => {
                 if let Some(index) = self.indexes.remove(&key(schema.as_deref(), old)) {
@@ -478,7 +490,7 @@ impl Catalog {
         }
     }
 
-    fn create_table(&mut self, table: &TableArg, definition: &Definition, certain: bool) {
+    fn create_table(&mut self, table: &TableArg, definition: &Definition, certain: bool, convention: bool) {
         let Some(name) = table.known() else {
             self.anything_possible = true;
             return;
@@ -496,10 +508,10 @@ impl Catalog {
         };
         self.tables.insert(name.clone(), Arc::new(table));
         // Its own parts are there whenever it is.
-        self.define(&name, definition, true);
+        self.define(&name, definition, true, convention);
     }
 
-    fn define(&mut self, table: &TableName, definition: &Definition, certain: bool) {
+    fn define(&mut self, table: &TableName, definition: &Definition, certain: bool, convention: bool) {
         self.change(table, |known| {
             known.complete &= !definition.incomplete;
             for column in &definition.columns {
@@ -508,7 +520,7 @@ impl Catalog {
             }
         });
         for constraint in &definition.constraints {
-            self.add_constraint(table, constraint, certain);
+            self.add_constraint(table, constraint, certain, convention);
         }
         for index in &definition.indexes {
             let name = match (&index.name, index.elements.first()) {
@@ -721,20 +733,30 @@ impl Catalog {
         }
     }
 
-    fn add_constraint(&mut self, table: &TableName, constraint: &Constraint, certain: bool) {
+    fn add_constraint(
+        &mut self,
+        table: &TableName,
+        constraint: &Constraint,
+        certain: bool,
+        convention: bool,
+    ) {
         if constraint.kind == ConstraintKind::PrimaryKey && certain {
             self.change(table, |table| table.key.clone_from(&constraint.columns));
         }
-        let name = match &constraint.name {
-            Value::Str(name) | Value::Partial(name) => name.clone(),
-            Value::None if !self.names_by_convention => {
-                match self.automatic_name(table, constraint.kind, &constraint.columns) {
-                    Some(name) => name,
-                    None => return self.change(table, |table| table.complete = false),
-                }
+        let by_convention = self.by_convention(table, constraint, None).filter(|_| convention);
+        let name = match (&constraint.name, by_convention) {
+            (Value::Str(name) | Value::Partial(name), _) => Some(name.clone()),
+            (Value::None, Some(convention::Name::Is(name))) => Some(name),
+            (Value::None, by_convention)
+                if !convention
+                    || self.naming == Naming::Postgres
+                    || by_convention == Some(convention::Name::AsGiven) =>
+            {
+                self.automatic_name(table, constraint.kind, &constraint.columns)
             }
-            _ => return self.change(table, |table| table.complete = false),
+            _ => None,
         };
+        let Some(name) = name else { return self.change(table, |table| table.complete = false) };
         if matches!(
             constraint.kind,
             ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclude
@@ -755,6 +777,18 @@ impl Catalog {
             table.constraints.retain(|known| known.name != named.name);
             table.constraints.push(named);
         });
+    }
+
+    /// The name that the naming convention gives to a constraint that has none.
+    fn by_convention(
+        &self,
+        table: &TableName,
+        constraint: &Constraint,
+        referent: Option<&TableName>,
+    ) -> Option<convention::Name> {
+        let columns = (!constraint.columns.is_empty()).then_some(&constraint.columns[..]);
+        let named = Named { kind: constraint.kind, given: None, table, columns, referent };
+        Some(self.naming.convention()?.name(named))
     }
 
     /// Any one of them may be gone.

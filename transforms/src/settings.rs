@@ -1,5 +1,7 @@
 //! What the rules and the layout have to know about the project.
 
+use crate::naming::convention::Convention;
+
 /// A version, as far as it matters here.
 pub type Version = (u32, u32, u32);
 
@@ -35,8 +37,24 @@ pub enum Naming {
     /// PostgreSQL.
     #[default]
     Postgres,
-    /// A naming convention (where it was found), or it is not known.
-    Convention(String),
+    /// A naming convention, or it is not known whether there is one.
+    Convention {
+        /// Where it was found, or why it is not known.
+        place: String,
+        /// What it says, when that can be read.
+        convention: Option<Convention>,
+    },
+}
+
+impl Naming {
+    /// What the convention says, when there is one that can be read.
+    #[must_use]
+    pub fn convention(&self) -> Option<&Convention> {
+        match self {
+            Self::Postgres => None,
+            Self::Convention { convention, .. } => convention.as_ref(),
+        }
+    }
 }
 
 /// Which other databases the history runs on.

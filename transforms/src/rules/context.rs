@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::Catalog;
 use crate::migration::Direction;
 use crate::naming::MAX_BYTES;
+use crate::naming::convention::{self, Named};
 use crate::operations::{AlterColumn, ConstraintKind, Object, Operation, OperationKind, TableArg, TableName};
 use crate::python::value::{Arg, Value};
 use crate::recipe::Name;
@@ -108,7 +109,7 @@ impl Context<'_> {
         }
     }
 
-    /// The name of a constraint: as given, or as PostgreSQL would choose it.
+    /// The name of a constraint: as given, or as the naming convention or PostgreSQL would choose it.
     ///
     /// # Errors
     /// That neither is known.
@@ -118,22 +119,33 @@ impl Context<'_> {
         table: &TableName,
         kind: ConstraintKind,
         columns: Option<&[String]>,
+        referent: Option<&TableName>,
     ) -> Result<Name, String> {
-        let convention = match &self.settings.naming {
-            Naming::Postgres => None,
-            Naming::Convention(place) => Some(place),
+        let given = match &name.value {
+            Value::None => None,
+            value => Some(value.as_str()),
         };
-        if name.value != Value::None {
-            return match convention {
-                // A convention renames plain check constraints: `pos` becomes `ck_child_pos`.
-                Some(place) if kind == ConstraintKind::Check && !name.exact => {
-                    Err(format!("the naming convention ({place}) may change its name"))
+        if let (Naming::Convention { place, convention }, false) = (&self.settings.naming, name.exact) {
+            let named = Named { kind, given: given.flatten(), table, columns, referent };
+            let by_convention = convention.as_ref().map(|convention| convention.name(named));
+            match by_convention {
+                Some(convention::Name::Is(chosen)) if given != Some(None) => {
+                    plain(&chosen)?;
+                    return Ok(Name::Chosen(chosen));
                 }
-                _ => self.given_name(name),
-            };
+                Some(convention::Name::AsGiven) => {}
+                // Without `%(constraint_name)s` it leaves names alone; for check constraints that is rare.
+                None if given.is_some() && kind != ConstraintKind::Check => {}
+                _ if given.is_some() => {
+                    return Err(format!("the naming convention ({place}) may change its name"));
+                }
+                _ => {
+                    return Err(format!("it has no name, and the naming convention ({place}) gives it one"));
+                }
+            }
         }
-        if let Some(place) = convention {
-            return Err(format!("it has no name, and the naming convention ({place}) gives it one"));
+        if given.is_some() {
+            return self.given_name(name);
         }
         if table.to_string().contains('{') {
             return Err("it has no name, and the table's is not known before the migration runs".to_owned());

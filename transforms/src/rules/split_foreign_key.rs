@@ -47,7 +47,7 @@
 use super::only_concurrent_indexes::display;
 use super::unique_constraint::{chosen, drop_first, refuse_existing};
 use super::{Context, Violation};
-use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind};
+use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind, TableArg};
 use crate::recipe::{Action, Change, Cost, Lock, Recipe, Step};
 use crate::settings::Rerun;
 
@@ -60,7 +60,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     if table.as_ref().is_some_and(|table| context.may_lock(table)) {
         return None;
     }
-    let referent = add.referent.as_ref().and_then(super::super::operations::TableArg::known);
+    let referent = add.referent.as_ref().and_then(TableArg::known);
     let from = display(table.as_ref().map(ToString::to_string).as_deref());
     let both = match referent {
         Some(referent) if Some(&referent) != table.as_ref() => format!("{from} and `{referent}`"),
@@ -97,14 +97,20 @@ pub(super) fn not_valid_then_validate(
     if !context.target().not_valid() {
         return Err("SQLAlchemy has `postgresql_not_valid` since 1.4.32".to_owned());
     }
-    let name = context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref())?;
+    let referent = add.referent.as_ref().and_then(TableArg::known);
+    let name =
+        context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref(), referent.as_ref())?;
     refuse_existing(operation, &name, &table, context)?;
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair {
         steps.push(drop_first(add, &name));
     }
-    let change =
-        Change { set: vec![("postgresql_not_valid", "True")], name: chosen(&name), ..Change::default() };
+    let change = Change {
+        set: vec![("postgresql_not_valid", "True")],
+        // A name that is given goes on being changed by the convention.
+        name: chosen(&name).filter(|_| add.name.is_none()),
+        ..Change::default()
+    };
     steps.push(Step { action: Action::Original(change), lock, cost: Cost::Instant, for_rerun: false });
     steps.push(Step {
         action: Action::ValidateConstraint { table: add.table.clone(), name },

@@ -101,7 +101,7 @@ pub(super) fn using_index(
         return Err(format!("`{keyword}` has no equivalent on an index"));
     }
     let attributes = attributes(add)?;
-    let name = context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref())?;
+    let name = context.constraint_name(&add.name, &table, add.kind, add.columns.as_deref(), None)?;
     refuse_existing(operation, &name, &table, context)?;
     let change = Change {
         method: Some("create_index"),

@@ -244,7 +244,8 @@ impl Reader<'_> {
         let clause = constraint.syntax().children().find_map(ast::ConstraintNameClause::cast);
         let name = clause
             .and_then(|clause| clause.constraint_name())
-            .map_or_else(Arg::absent, |name| self.arg(extent(name.syntax())));
+            // No naming convention is asked.
+            .map_or_else(|| Arg { exact: true, ..Arg::absent() }, |name| self.arg(extent(name.syntax())));
         let index_columns = |parameters: Option<ast::IndexParameters>| -> Option<Vec<String>> {
             let list = parameters?.column_list()?;
             Some(list.column_name_refs().map(|column| identifier(self.of(&column))).collect())

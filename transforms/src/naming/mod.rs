@@ -3,6 +3,8 @@
 //! Source: PostgreSQL's `src/backend/commands/indexcmds.c` (`makeObjectName`, `ChooseRelationName`,
 //! `ChooseIndexNameAddition`) and `pg_constraint.c` (`ChooseConstraintName`).
 
+pub mod convention;
+
 /// `NAMEDATALEN - 1`: the bytes that a name may have.
 pub const MAX_BYTES: usize = 63;
 
