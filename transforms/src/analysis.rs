@@ -10,9 +10,10 @@ use crate::history::RevisionMap;
 use crate::layout::{self, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::naming::convention::{self, Convention, Named};
+use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
-use crate::recipe::{Action, Name, Recipe};
+use crate::recipe::{Action, Name, Recipe, Step};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
@@ -312,10 +313,14 @@ fn replay<'a>(
         if direction == Direction::Upgrade && contradicts_names(operation, &catalog) {
             report.contradiction.get_or_insert(call);
         }
-        if direction == Direction::Downgrade && rerun::fails_first(operation, &catalog) {
+        if direction == Direction::Downgrade {
             let line = migration.module.position(call.start()).line;
-            let reason = || format!("line {line} fails as it is, and undoes it");
-            fails.get_or_insert_with(reason);
+            if rerun::fails_first(operation, &catalog) {
+                fails.get_or_insert_with(|| format!("line {line} fails as it is, and undoes it"));
+            } else if is_unparsed(operation) {
+                let reason = || format!("line {line} could not be parsed as PostgreSQL, and may undo it");
+                fails.get_or_insert_with(reason);
+            }
         }
         instances.push(Instance { direction, operation, violation });
         match &operation.kind {
@@ -347,6 +352,12 @@ fn replay<'a>(
     catalog
 }
 
+/// Whether SQL may well have a syntax error.
+fn is_unparsed(operation: &Operation) -> bool {
+    !operation.conditional
+        && matches!(&operation.kind, OperationKind::Opaque { reason, .. } if reason == UNPARSED)
+}
+
 /// One finding for all runs of a call.
 fn merge(instances: &[Instance]) -> Option<Finding> {
     let (first, (rule, violation)) =
@@ -366,6 +377,7 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
             Err("it runs both inside and outside of an autocommit block".to_owned())
         }
         None if !same_shape() => Err("it runs several times, and not the same way each time".to_owned()),
+        None if first.operation.conditional => violation.fix.clone().map(|fix| spelled_out(fix, &recipes)),
         None => violation.fix.clone(),
     };
     let lock_after = fix
@@ -384,6 +396,36 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
         fix,
         operation: first.operation.clone(),
     })
+}
+
+/// What happens before a condition is looked at can't use names that are bound inside of it: where the
+/// INVALID indexes of all runs are known, they are named one by one.
+fn spelled_out(recipe: Recipe, runs: &[&Result<Recipe, String>]) -> Recipe {
+    let is_known = |arg: &Arg| arg.literal || arg.range.is_none();
+    let steps = recipe.steps.into_iter().enumerate().flat_map(|(at, step)| {
+        let Action::DropInvalidIndex { index: Name::Given(given), schema } = &step.action else {
+            return vec![step];
+        };
+        let names: Option<BTreeSet<&str>> = runs
+            .iter()
+            .map(|run| match &run.as_ref().ok()?.steps.get(at)?.action {
+                Action::DropInvalidIndex { index, .. } => index.value(),
+                _ => None,
+            })
+            .collect();
+        match names {
+            Some(names) if !given.literal && is_known(schema) => names
+                .into_iter()
+                .map(|name| {
+                    let index = Name::Chosen(name.to_owned());
+                    let action = Action::DropInvalidIndex { index, schema: schema.clone() };
+                    Step { action, ..step.clone() }
+                })
+                .collect(),
+            _ => vec![step],
+        }
+    });
+    Recipe { steps: steps.collect(), applicability: recipe.applicability }
 }
 
 /// A recipe without the values of names that are spelled in the source.

@@ -13,6 +13,7 @@ mod sql;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtFunctionDef, StmtWith};
 use ruff_python_codegen::Stylist;
 use ruff_source_file::LineRanges;
@@ -593,10 +594,20 @@ impl<'a> Layout<'a> {
         };
         let is_hoisted = |statement: &'a Stmt| {
             let clauses = clauses(self.module, statement);
+            let queued = with.body.iter().take_while(|earlier| earlier.start() < statement.start());
+            let queued: BTreeSet<&str> = queued.flat_map(strings_of).collect();
             // Split, the block runs what is queued before the condition is looked at.
+            let sees_queued = |condition: &'a Expr| {
+                let asked = strings_in(condition);
+                has_call(condition)
+                    && !queued.is_empty()
+                    && (asked.is_empty()
+                        || asks_about_variables(condition)
+                        || asked.iter().any(|text| queued.contains(text)))
+            };
             clauses.iter().any(moves)
                 && clauses.iter().all(|clause| {
-                    !has_call(clause.condition)
+                    !clause.condition.is_some_and(sees_queued)
                         && clause.body.iter().all(|inner| self.renderer.starts_line(inner.start()))
                 })
         };
@@ -1100,10 +1111,57 @@ fn clauses<'a>(module: &Module, statement: &'a Stmt) -> Vec<Clause<'a>> {
 }
 
 /// Whether an expression calls anything, so that it may not be the same a little later.
-fn has_call(expression: Option<&Expr>) -> bool {
-    expression.is_some_and(|expression| {
-        ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr())
+fn has_call(expression: &Expr) -> bool {
+    ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr())
+}
+
+/// Whether a call in an expression is given something that is neither spelled out nor a connection.
+fn asks_about_variables(expression: &Expr) -> bool {
+    const CONNECTIONS: &[&str] = &["bind", "conn", "connection", "engine", "inspector", "insp", "op"];
+    ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| {
+        let Expr::Call(call) = expr else { return false };
+        call.arguments.iter_source_order().any(|argument| match argument.value() {
+            Expr::Name(name) => !CONNECTIONS.contains(&name.id.as_str()),
+            Expr::StringLiteral(_) | Expr::Call(_) | Expr::Generator(_) => false,
+            _ => true,
+        })
     })
+}
+
+/// The plain strings in an expression: names of what it asks about.
+fn strings_in(expression: &Expr) -> Vec<&str> {
+    let mut strings = Strings(Vec::new());
+    strings.visit_expr(expression);
+    strings.0
+}
+
+/// The plain strings in a statement.
+fn strings_of(statement: &Stmt) -> Vec<&str> {
+    let mut strings = Strings(Vec::new());
+    strings.visit_stmt(statement);
+    strings.0
+}
+
+struct Strings<'a>(Vec<&'a str>);
+
+impl<'a> Visitor<'a> for Strings<'a> {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        match statement {
+            // What an earlier condition asks about is not queued.
+            Stmt::If(branch) => {
+                self.visit_body(&branch.body);
+                branch.elif_else_clauses.iter().for_each(|clause| self.visit_body(&clause.body));
+            }
+            _ => walk_stmt(self, statement),
+        }
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::StringLiteral(literal) => self.0.push(literal.value.to_str()),
+            _ => walk_expr(self, expr),
+        }
+    }
 }
 
 /// `with … as batch_op:`, the colon included.

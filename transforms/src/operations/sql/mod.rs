@@ -36,6 +36,9 @@ pub struct Place {
     pub actions: usize,
 }
 
+/// Why text is opaque that is no PostgreSQL, as far as the parser knows.
+pub(crate) const UNPARSED: &str = "SQL text that could not be parsed";
+
 /// The statements of a script, without what stands between them.
 #[must_use]
 pub fn statements(script: &str) -> Vec<&str> {
@@ -74,7 +77,7 @@ pub(crate) fn read(text: &Text, source: &str) -> Vec<Part> {
     if !parse.errors().is_empty() && is_schema_change(&masked) {
         return match &all[..] {
             [Stmt::Commit(_), ..] => whole(OperationKind::Commit),
-            _ => whole(reader.unread()),
+            _ => whole(OperationKind::Opaque { reason: UNPARSED.to_owned(), sql: Some(text.value.clone()) }),
         };
     }
     let sound = parse.errors().is_empty();
