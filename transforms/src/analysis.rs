@@ -10,6 +10,7 @@ use crate::history::RevisionMap;
 use crate::layout::{self, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::naming::convention::{self, Convention, Named};
+use crate::operations::guard::fragile;
 use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
@@ -339,7 +340,17 @@ fn replay<'a>(
         }
         catalog.apply(operation);
     }
+    let fragile = fragile(walked);
     for mut instance in instances {
+        if let Some((_, violation)) = &mut instance.violation
+            && violation.fix.is_ok()
+            && instance.operation.origin.guards.iter().any(|guard| fragile.contains(guard))
+        {
+            violation.fix =
+                Err("its condition asks the database, and would not hold a second time for what else \
+                                 it guards: give it a condition of its own"
+                    .to_owned());
+        }
         // Upgrades have run; but many a downgrade was never tried. One that fails has to go on to
         // leave everything as it was.
         if let (Some(reason), Some((_, violation))) = (&fails, &mut instance.violation)

@@ -6,6 +6,7 @@
 //! **Architecture Invariant:** a rule looks at [`OperationKind`] only; [`Origin`] is for `layout`.
 
 mod calls;
+pub(crate) mod guard;
 pub mod sql;
 pub(crate) mod update;
 mod walk;
@@ -52,6 +53,8 @@ pub struct Origin {
     pub repeated: bool,
     /// Where in its SQL text it stands, if it is SQL.
     pub sql: Option<SqlOrigin>,
+    /// The conditions around it that ask the database, by their places in [`Walked::guards`].
+    pub guards: Vec<usize>,
 }
 
 /// Where an operation stands in SQL text.

@@ -12,6 +12,7 @@ use ruff_python_ast::{
 use ruff_text_size::{Ranged, TextRange};
 
 use super::calls::{self, Call, callee};
+use super::guard::Guard;
 use super::{
     Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg, sql, update,
 };
@@ -41,6 +42,8 @@ pub struct Walked {
     pub operations: Vec<Operation>,
     /// A statement that always fails, so that nothing of the function is ever kept.
     pub fails_at: Option<TextRange>,
+    /// The conditions that ask the database.
+    pub guards: Vec<Guard>,
 }
 
 impl<'a> Functions<'a> {
@@ -136,6 +139,7 @@ impl<'a> Functions<'a> {
             autocommit: false,
             fixed_in_place: None,
             repeated: false,
+            guards: Vec::new(),
             local: BTreeMap::new(),
         };
         walker.body(&definition.body, &mut frame);
@@ -266,6 +270,7 @@ struct Frame<'a> {
     autocommit: bool,
     fixed_in_place: Option<&'static str>,
     repeated: bool,
+    guards: Vec<usize>,
     local: BTreeMap<&'a str, &'a StmtFunctionDef>,
 }
 
@@ -391,9 +396,11 @@ impl<'a> Walker<'a, '_> {
         let (holds, fails) = frame.scope.split(test, frame.dialects);
         let undecided = holds.contains(Dialects::POSTGRESQL) && fails.contains(Dialects::POSTGRESQL);
         let before = (frame.dialects, frame.conditional);
+        let guard = if undecided { Guard::of(test, &frame.scope) } else { None };
         let mut then = frame.clone();
         then.dialects = holds;
         then.conditional |= undecided;
+        then.guards.extend(self.guard(guard.as_ref()));
         let operations = self.walked.operations.len();
         let then_flow = if holds.contains(Dialects::POSTGRESQL) {
             self.body(body, &mut then)
@@ -407,6 +414,7 @@ impl<'a> Walker<'a, '_> {
         let mut other = frame.clone();
         other.dialects = fails;
         other.conditional |= undecided;
+        other.guards.extend(self.guard(guard.as_ref()));
         let other_flow = if fails.contains(Dialects::POSTGRESQL) {
             match rest.split_first() {
                 None => Flow::Continues,
@@ -432,6 +440,7 @@ impl<'a> Walker<'a, '_> {
                 frame.dialects = fails;
                 frame.conditional |= undecided && !is_guard;
                 frame.scope = other.scope;
+                frame.guards = other.guards;
                 if !on_postgresql(fails) {
                     return Flow::Leaves;
                 }
@@ -440,6 +449,7 @@ impl<'a> Walker<'a, '_> {
                 frame.dialects = holds;
                 frame.conditional |= undecided;
                 frame.scope = then.scope;
+                frame.guards = then.guards;
             }
             _ if undecided => {
                 frame.scope = then.scope;
@@ -448,6 +458,12 @@ impl<'a> Walker<'a, '_> {
             _ => frame.scope = if on_postgresql(holds) { then.scope } else { other.scope },
         }
         Flow::Continues
+    }
+
+    /// Remember a condition for one of its branches.
+    fn guard(&mut self, guard: Option<&Guard>) -> Option<usize> {
+        self.walked.guards.push(guard?.clone());
+        Some(self.walked.guards.len() - 1)
     }
 
     fn for_loop(&mut self, block: &'a StmtFor, statement: &'a Stmt, frame: &mut Frame<'a>) {
@@ -935,6 +951,7 @@ impl<'a> Walker<'a, '_> {
                 fixed_in_place,
                 repeated: frame.repeated,
                 sql,
+                guards: frame.guards.clone(),
             },
             conditional: frame.conditional,
             autocommit: frame.autocommit,
