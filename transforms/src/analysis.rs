@@ -14,7 +14,7 @@ use crate::operations::guard::fragile;
 use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
-use crate::recipe::{Action, Name, Recipe, Step};
+use crate::recipe::{Action, Name, Recipe};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
@@ -388,7 +388,9 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
             Err("it runs both inside and outside of an autocommit block".to_owned())
         }
         None if !same_shape() => Err("it runs several times, and not the same way each time".to_owned()),
-        None if first.operation.conditional => violation.fix.clone().map(|fix| spelled_out(fix, &recipes)),
+        None if !first.operation.origin.guards.is_empty() => {
+            violation.fix.clone().map(|fix| spelled_out(fix, &recipes))
+        }
         None => violation.fix.clone(),
     };
     let lock_after = fix
@@ -414,23 +416,33 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
 fn spelled_out(recipe: Recipe, runs: &[&Result<Recipe, String>]) -> Recipe {
     let is_known = |arg: &Arg| arg.literal || arg.range.is_none();
     let steps = recipe.steps.into_iter().enumerate().flat_map(|(at, step)| {
-        let Action::DropInvalidIndex { index: Name::Given(given), schema } = &step.action else {
-            return vec![step];
+        let (given, place) = match &step.action {
+            Action::DropInvalidIndex { index, schema } => (index, schema),
+            Action::DropConstraint { table, name } if step.for_rerun && table.name.is_spelled_out() => {
+                (name, &table.schema)
+            }
+            _ => return vec![step],
         };
         let names: Option<BTreeSet<&str>> = runs
             .iter()
             .map(|run| match &run.as_ref().ok()?.steps.get(at)?.action {
-                Action::DropInvalidIndex { index, .. } => index.value(),
+                Action::DropInvalidIndex { index: name, .. } | Action::DropConstraint { name, .. } => {
+                    name.value()
+                }
                 _ => None,
             })
             .collect();
         match names {
-            Some(names) if !given.literal && is_known(schema) => names
+            Some(names) if matches!(given, Name::Given(arg) if !arg.literal) && is_known(place) => names
                 .into_iter()
-                .map(|name| {
-                    let index = Name::Chosen(name.to_owned());
-                    let action = Action::DropInvalidIndex { index, schema: schema.clone() };
-                    Step { action, ..step.clone() }
+                .map(|known| {
+                    let mut step = step.clone();
+                    if let Action::DropInvalidIndex { index: name, .. }
+                    | Action::DropConstraint { name, .. } = &mut step.action
+                    {
+                        *name = Name::Chosen(known.to_owned());
+                    }
+                    step
                 })
                 .collect(),
             _ => vec![step],

@@ -13,7 +13,7 @@ use crate::operations::{Batch, ConstraintKind, TableArg};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Backfill, BackfillKey, Change, Name, Recipe};
+use crate::recipe::{Action, Backfill, BackfillKey, Change, Name, Recipe, Step};
 
 /// Prints and edits in the style of one file.
 pub(super) struct Printer<'a> {
@@ -97,8 +97,9 @@ impl Printer<'_> {
     /// The statements of a recipe.
     ///
     /// # Errors
-    /// A condition decides whether the call is made, and what it would have to be told is not known outside of it.
-    pub(super) fn lines(&self, op: &str, recipe: &Recipe, conditional: bool) -> Result<Lines, String> {
+    /// A condition that asks the database decides whether the call is made, and what it would have to be told is
+    /// not known outside of it.
+    pub(super) fn lines(&self, op: &str, recipe: &Recipe, guarded: bool) -> Result<Lines, String> {
         let mut lines = Lines::default();
         let mut seen_call = false;
         for step in &recipe.steps {
@@ -118,6 +119,9 @@ impl Printer<'_> {
                         qualified(schema.as_str(), index.value().unwrap_or_default())
                     );
                     self.execute(op, &sql)
+                }
+                Action::DropConstraint { table, name } if guarded && step.for_rerun && !is_ours(name) => {
+                    self.constraint_helper(&mut lines, Helper::DropNotValidConstraint, table, name)
                 }
                 Action::DropConstraint { table, name } => match literal(table, name) {
                     Some((table, name)) => {
@@ -177,13 +181,7 @@ impl Printer<'_> {
                     self.alter_column(op, table, column, "nullable", "False")
                 }
             };
-            if conditional && let Action::DropInvalidIndex { index, .. } = &step.action {
-                // `if "ix" not in indexes:` takes the index for done.
-                if !matches!(index, Name::Chosen(_)) && !matches!(index, Name::Given(arg) if arg.literal) {
-                    return Err(
-                        "a condition may take the INVALID index of an interrupted build for done".to_owned()
-                    );
-                }
+            if guarded && is_left_behind(step)? {
                 lines.first.push(statement);
             } else if seen_call {
                 lines.after.push(statement);
@@ -425,6 +423,30 @@ impl<'a> Visitor<'a> for BatchUses<'_> {
             _ => walk_expr(self, expr),
         }
     }
+}
+
+/// Whether a step does away with what `if "ix" not in indexes:` would take for done.
+fn is_left_behind(step: &Step) -> Result<bool, String> {
+    let (name, table, what) = match &step.action {
+        Action::DropInvalidIndex { index, .. } => (index, None, "INVALID index of an interrupted build"),
+        Action::DropConstraint { table, name } if step.for_rerun => {
+            (name, Some(&table.name), "constraint of an interrupted run")
+        }
+        _ => return Ok(false),
+    };
+    let known = match name {
+        Name::Chosen(_) => true,
+        Name::Given(arg) => arg.literal,
+    };
+    if !known || table.is_some_and(|table| !table.is_spelled_out()) {
+        return Err(format!("a condition may take the {what} for done"));
+    }
+    Ok(true)
+}
+
+/// Whether a constraint is one that no other program makes.
+fn is_ours(name: &Name) -> bool {
+    matches!(name, Name::Chosen(name) if name.starts_with("safemig_"))
 }
 
 /// Table and constraint as SQL, when both are spelled as literals.

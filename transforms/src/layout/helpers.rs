@@ -12,17 +12,19 @@ pub(crate) enum Helper {
     AddUniqueUsingIndex,
     AddPrimaryKeyUsingIndex,
     DropConstraint,
+    DropNotValidConstraint,
     ValidateConstraint,
     Backfill,
     BackfillByPlace,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 7] = [
+pub(crate) const ALL: [Helper; 8] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
     Helper::DropConstraint,
+    Helper::DropNotValidConstraint,
     Helper::ValidateConstraint,
     Helper::Backfill,
     Helper::BackfillByPlace,
@@ -82,6 +84,7 @@ impl Helper {
             Self::AddUniqueUsingIndex => "_add_unique_using_index",
             Self::AddPrimaryKeyUsingIndex => "_add_primary_key_using_index",
             Self::DropConstraint => "_drop_constraint_if_exists",
+            Self::DropNotValidConstraint => "_drop_not_valid_constraint",
             Self::ValidateConstraint => "_validate_constraint",
             Self::Backfill => "_backfill",
             Self::BackfillByPlace => "_backfill_by_place",
@@ -100,6 +103,9 @@ impl Helper {
                 "Make a unique index the primary key, unless an earlier run already did."
             }
             Self::DropConstraint => "Drop the constraint that an interrupted run leaves behind.",
+            Self::DropNotValidConstraint => {
+                "Drop the constraint that an interrupted run leaves NOT VALID behind."
+            }
             Self::ValidateConstraint => "Check the rows that were there before the constraint.",
             Self::Backfill => "Update a table in batches of 10000 rows, each in a transaction of its own.",
             Self::BackfillByPlace => {
@@ -155,6 +161,30 @@ impl Helper {
     quote = op.get_context().dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
     op.execute(f"ALTER TABLE {prefix}{quote(table_name)} DROP CONSTRAINT IF EXISTS {quote(constraint_name)}")
+"#
+            }
+            Self::DropNotValidConstraint => {
+                r#"def _drop_not_valid_constraint(constraint_name, table_name, schema=None):
+    """Drop the constraint that an interrupted run leaves NOT VALID behind."""
+    if op.get_context().dialect.name != "postgresql":
+        return
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    table, name = f"{prefix}{quote(table_name)}", quote(constraint_name)
+    op.execute(
+        f"""
+        DO $$
+        BEGIN
+            IF EXISTS (
+                SELECT FROM pg_constraint
+                WHERE conrelid = to_regclass('{table}') AND conname = '{constraint_name}' AND NOT convalidated
+            ) THEN
+                ALTER TABLE {table} DROP CONSTRAINT {name};
+            END IF;
+        END
+        $$
+        """
+    )
 "#
             }
             Self::ValidateConstraint => {

@@ -320,9 +320,9 @@ impl<'a> Layout<'a> {
         };
         let (edits, elsewhere) =
             edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));
-        let lines = printer.lines(&op, plan.recipe, plan.operation.conditional)?;
+        let lines = printer.lines(&op, plan.recipe, !origin.guards.is_empty())?;
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
-            return Err("a condition may take the INVALID index of an interrupted build for done".to_owned());
+            return Err("a condition may take what an interrupted run leaves for done".to_owned());
         }
         for helper in &lines.helpers {
             let taken = self.module.body().iter().any(|statement| {
