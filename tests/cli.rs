@@ -312,6 +312,13 @@ fn json() {
     assert_eq!(run.stdout, "[]\n");
     let run = project.run(&["check", "--output-format", "json", "--statistics"]).ends_with(1);
     assert_eq!((&run.json()[0]["count"], &run.json()[0]["fixable"]), (&1.into(), &1.into()));
+    assert_eq!((&run.json()[0]["safe_fixes"], &run.json()[0]["left"]), (&1.into(), &0.into()));
+    let run = project.run(&["check", "--output-format=json", "--statistics", "--unfixable=ALL"]).ends_with(1);
+    assert_eq!((&run.json()[0]["fixable"], &run.json()[0]["left"]), (&0.into(), &1.into()));
+    assert_eq!(
+        run.json()[0]["reasons"],
+        serde_json::json!([{"reason": "`only-concurrent-indexes` is not to be fixed, by configuration", "count": 1}])
+    );
 }
 
 #[test]
@@ -351,6 +358,12 @@ fn other_formats_and_files() {
     assert_eq!(
         run.stdout,
         "1  only-concurrent-indexes  [*]  Create and drop indexes `CONCURRENTLY`, outside of a transaction\n"
+    );
+    let run = project.run(&["check", "--statistics", "--unfixable=ALL"]).ends_with(1);
+    assert_eq!(
+        run.stdout,
+        "1  only-concurrent-indexes  Create and drop indexes `CONCURRENTLY`, outside of a transaction\n   \
+         1  `only-concurrent-indexes` is not to be fixed, by configuration\n"
     );
     let run =
         project.run(&["check", "--output-format", "concise", "-o", "out.txt", "--color=always"]).ends_with(1);

@@ -45,12 +45,14 @@ fixtures! {
     drop_index
     foreign_keys
     guards
+    inline_constraints
     mixed_revision
     not_null
     partitions
     primary_key
     quoted_names
     schemas
+    serial
     sql_text
     unique_constraint
     volatile_default

@@ -1,13 +1,15 @@
-//! How many findings each rule has.
+//! How many findings each rule has, and what becomes of them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use safemig_transforms::recipe::Applicability;
 use safemig_transforms::rules;
 use serde::Serialize;
 
 use super::{Diagnostic, json};
+use crate::analysis::NEEDS_UNSAFE;
 use crate::cli::Format;
 use crate::terminal::Terminal;
 
@@ -16,20 +18,29 @@ struct Count<'a> {
     rule: &'a str,
     summary: String,
     count: usize,
+    /// As it is asked for now.
     fixable: usize,
+    safe_fixes: usize,
+    /// With `--unsafe-fixes`.
+    unsafe_fixes: usize,
+    left: usize,
+    reasons: Vec<Reason>,
+}
+
+/// Why some findings have no fix.
+#[derive(Debug, Serialize)]
+struct Reason {
+    reason: String,
+    count: usize,
 }
 
 pub(crate) fn render(format: Format, diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
-    let mut by_rule: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut by_rule: BTreeMap<&str, Vec<&Diagnostic>> = BTreeMap::new();
     for diagnostic in diagnostics {
-        let (count, fixable) = by_rule.entry(&diagnostic.rule).or_default();
-        *count += 1;
-        *fixable += usize::from(diagnostic.is_fixable());
+        by_rule.entry(&diagnostic.rule).or_default().push(diagnostic);
     }
-    let mut counts: Vec<Count> = by_rule
-        .into_iter()
-        .map(|(rule, (count, fixable))| Count { rule, summary: summary(rule), count, fixable })
-        .collect();
+    let mut counts: Vec<Count> =
+        by_rule.into_iter().map(|(rule, diagnostics)| count(rule, &diagnostics)).collect();
     counts.sort_by_key(|count| (Reverse(count.count), count.rule));
     match format {
         Format::Json => json::to_string(&counts),
@@ -38,6 +49,63 @@ pub(crate) fn render(format: Format, diagnostics: &[Diagnostic], terminal: &Term
         }
         _ => table(&counts, terminal),
     }
+}
+
+fn count<'a>(rule: &'a str, diagnostics: &[&Diagnostic]) -> Count<'a> {
+    let (mut safe_fixes, mut unsafe_fixes) = (0, 0);
+    let mut reasons: BTreeMap<String, (BTreeSet<&str>, usize)> = BTreeMap::new();
+    for detail in diagnostics.iter().filter_map(|diagnostic| diagnostic.detail.as_ref()) {
+        match &detail.fix {
+            Ok(_) if detail.applicability == Some(Applicability::Unsafe) => unsafe_fixes += 1,
+            Ok(_) => safe_fixes += 1,
+            Err(reason) if reason == NEEDS_UNSAFE => unsafe_fixes += 1,
+            Err(reason) => {
+                let (texts, number) = reasons.entry(without_names(reason)).or_default();
+                texts.insert(reason);
+                *number += 1;
+            }
+        }
+    }
+    let mut reasons: Vec<Reason> = reasons
+        .into_iter()
+        .map(|(folded, (texts, count))| {
+            // What is the same for all of them need not be left out.
+            let only = if texts.len() == 1 { texts.first() } else { None };
+            Reason { reason: only.map_or(folded, |reason| (*reason).to_owned()), count }
+        })
+        .collect();
+    reasons.sort_by(|a, b| (Reverse(a.count), &a.reason).cmp(&(Reverse(b.count), &b.reason)));
+    Count {
+        rule,
+        summary: summary(rule),
+        count: diagnostics.len(),
+        fixable: diagnostics.iter().filter(|diagnostic| diagnostic.is_fixable()).count(),
+        safe_fixes,
+        unsafe_fixes,
+        left: diagnostics.len() - safe_fixes - unsafe_fixes,
+        reasons,
+    }
+}
+
+/// A reason as it also reads for other tables: names and numbers are left out.
+fn without_names(reason: &str) -> String {
+    let mut text = String::new();
+    for (index, piece) in reason.split('`').enumerate() {
+        if index % 2 == 1 {
+            text.push_str("`…`");
+            continue;
+        }
+        let mut digits = false;
+        for c in piece.chars() {
+            if !c.is_ascii_digit() {
+                text.push(c);
+            } else if !digits {
+                text.push('…');
+            }
+            digits = c.is_ascii_digit();
+        }
+    }
+    text
 }
 
 fn summary(rule: &str) -> String {
@@ -68,6 +136,36 @@ fn table(counts: &[Count], terminal: &Terminal) -> String {
             terminal.style().red().bold().apply_to(rule),
             count.summary,
         );
+        // All that are fixed as it is need no more words.
+        if count.safe_fixes == count.count {
+            continue;
+        }
+        let mut lines = Vec::new();
+        if count.safe_fixes > 0 {
+            lines.push((count.safe_fixes, "fixed safely"));
+        }
+        if count.unsafe_fixes > 0 {
+            lines.push((count.unsafe_fixes, "fixed with `--unsafe-fixes`"));
+        }
+        lines.extend(count.reasons.iter().map(|reason| (reason.count, reason.reason.as_str())));
+        for (number, what) in lines {
+            let _ = writeln!(text, "{:indent$}{number:>width$}  {what}", "", indent = width + 2);
+        }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_names;
+
+    #[test]
+    fn reasons_are_the_same_for_all_tables() {
+        assert_eq!(without_names("`a.b` is partitioned"), "`…` is partitioned");
+        assert_eq!(
+            without_names("line 12 fails, and `a1` since 1.16.0"),
+            "line … fails, and `…` since ….….…"
+        );
+        assert_eq!(without_names(""), "");
+    }
 }

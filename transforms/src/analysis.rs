@@ -14,7 +14,7 @@ use crate::operations::guard::fragile;
 use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
-use crate::recipe::{Action, Name, Recipe};
+use crate::recipe::{Action, Argument, Name, Recipe};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
@@ -467,13 +467,32 @@ fn shape(recipe: &Recipe) -> Recipe {
                 blank_arg(&mut table.name);
                 blank_arg(&mut table.schema);
             }
+            Action::Call(call) => {
+                let keywords = call.keywords.iter_mut().map(|(_, argument)| argument);
+                for argument in call.arguments.iter_mut().chain(keywords) {
+                    if let Argument::Given(arg) = argument {
+                        blank_arg(arg);
+                    }
+                }
+            }
+            Action::SetNotNull { table, column }
+            | Action::ProveNotNull { table, column }
+            | Action::DropNotNullProof { table, column } => {
+                for arg in [&mut table.name, &mut table.schema, column] {
+                    blank_arg(arg);
+                }
+            }
+            Action::RenameColumn { table, column, new_name } => {
+                for arg in [&mut table.name, &mut table.schema, column, new_name] {
+                    blank_arg(arg);
+                }
+            }
             // Nothing in them depends on where the call stands.
             Action::Original(_)
             | Action::Backfill(_)
             | Action::Execute(_)
             | Action::SetDefault { .. }
-            | Action::AddNotNull { .. }
-            | Action::SetNotNull { .. } => {}
+            | Action::AddNotNull { .. } => {}
         }
     }
     recipe
@@ -637,7 +656,7 @@ impl Finding {
     }
 
     fn key(&self) -> Key {
-        (self.rule.module(), self.direction, self.message.clone())
+        (self.rule.module(), self.direction, without_positions(&self.message))
     }
 
     /// The finding with the reason for which the layout refused it.
@@ -648,6 +667,20 @@ impl Finding {
         }
         finding
     }
+}
+
+/// `{schema@1395}`, a name that is not known, is told from others by where it is bound, which a fix shifts.
+fn without_positions(message: &str) -> String {
+    let mut parts = message.split('@');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push('@');
+        text.push_str(match part.trim_start_matches(|c: char| c.is_ascii_digit()) {
+            rest if rest.starts_with('}') => rest,
+            _ => part,
+        });
+    }
+    text
 }
 
 /// What is committed early by the blocks that the plans open.

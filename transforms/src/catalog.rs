@@ -28,6 +28,8 @@ pub struct Catalog {
     mentioned: OrdMap<String, ()>,
     /// Who names what has no name.
     naming: Naming,
+    /// Domains that not every value of their type belongs to.
+    constrained_domains: OrdMap<TableName, ()>,
 }
 
 /// A table.
@@ -153,6 +155,12 @@ impl Catalog {
         }
     }
 
+    /// Whether a type is a domain that not every value belongs to, as far as some migration said so.
+    #[must_use]
+    pub fn is_constrained_domain(&self, type_: &TableName) -> bool {
+        self.constrained_domains.contains_key(type_)
+    }
+
     /// The columns of a table's primary key, when it has one for sure.
     #[must_use]
     pub fn primary_key(&self, table: &TableName) -> Option<&[String]> {
@@ -208,6 +216,15 @@ impl Catalog {
             Some(false) => Presence::Maybe,
             None => Presence::No,
         }
+    }
+
+    /// The name of the sequence that a `SERIAL` column gets; `None` when it depends on something that is not known.
+    #[must_use]
+    pub fn sequence_name(&self, table: &TableName, column: &str) -> Option<String> {
+        let name = naming::constraint_name(&table.name, &[column.to_owned()], "seq", |_| false);
+        let free =
+            self.taken(table.schema.as_deref(), &name, true) == Presence::No && !self.may_be_more(&name);
+        free.then_some(name)
     }
 
     /// The name that PostgreSQL gives to an unnamed constraint; `None` when it depends on something
@@ -279,6 +296,10 @@ impl Catalog {
                     let constraints: BTreeSet<_> = table
                         .constraints
                         .iter()
+                        // Under a condition, the catalog can't see it go.
+                        .filter(|constraint| {
+                            constraint.certain || !constraint.name.starts_with(naming::TEMPORARY)
+                        })
                         .map(|constraint| {
                             (constraint.name.clone(), constraint.kind, constraint.columns.clone())
                         })
@@ -347,7 +368,10 @@ impl Catalog {
                 let name = match (&create.name.value, elements.first()) {
                     (Value::Str(name) | Value::Partial(name), _) => name.clone(),
                     (Value::None, Some(IndexElement::Column(column))) => {
-                        naming::column_index_name(table.schema.as_deref(), &table.name, column)
+                        match self.column_index_name(&table, column) {
+                            Some(name) => name,
+                            None => return self.change(&table, |table| table.complete = false),
+                        }
                     }
                     _ => {
                         self.change(&table, |table| table.complete = false);
@@ -388,6 +412,8 @@ impl Catalog {
                     name: add.name.value.clone(),
                     kind: add.kind,
                     columns: columns.unwrap_or_default(),
+                    condition: None,
+                    inline: None,
                 };
                 let referent = add.referent.as_ref().and_then(TableArg::known);
                 if convention
@@ -424,7 +450,13 @@ impl Catalog {
                         .collect()
                 });
                 self.drop_index(table.schema.as_deref(), index, true);
-                let constraint = Constraint { name: Value::Str(name.clone()), kind: *kind, columns };
+                let constraint = Constraint {
+                    name: Value::Str(name.clone()),
+                    kind: *kind,
+                    columns,
+                    condition: None,
+                    inline: None,
+                };
                 self.add_constraint(table, &constraint, certain, false);
             }
             OperationKind::RenameIndex { schema, old, new } => {
@@ -459,6 +491,11 @@ impl Catalog {
             OperationKind::DetachPartition { partition, .. } => {
                 if let Some(partition) = partition.known() {
                     self.change(&partition, |table| table.partition_of = None);
+                }
+            }
+            OperationKind::CreateDomain { domain, constrained } => {
+                if *constrained {
+                    self.constrained_domains.insert(domain.clone(), ());
                 }
             }
             OperationKind::AddEnumValue { .. }
@@ -520,14 +557,32 @@ impl Catalog {
             }
         });
         for constraint in &definition.constraints {
-            self.add_constraint(table, constraint, certain, convention);
+            if constraint.kind != ConstraintKind::Check || !constraint.columns.is_empty() {
+                self.add_constraint(table, constraint, certain, convention);
+            } else if let Some(columns) = self.check_columns(table, constraint.condition.as_deref()) {
+                self.add_constraint(
+                    table,
+                    &Constraint { columns, ..constraint.clone() },
+                    certain,
+                    convention,
+                );
+            } else if constraint.name == Value::None {
+                // It is named after a column that is not known.
+                self.change(table, |table| table.complete = false);
+            } else {
+                self.add_constraint(table, constraint, certain, convention);
+            }
         }
         for index in &definition.indexes {
             let name = match (&index.name, index.elements.first()) {
                 (Some(name), _) => name.clone(),
-                (None, Some(IndexElement::Column(column))) => {
-                    naming::column_index_name(table.schema.as_deref(), &table.name, column)
-                }
+                (None, Some(IndexElement::Column(column))) => match self.column_index_name(table, column) {
+                    Some(name) => name,
+                    None => {
+                        self.change(table, |table| table.complete = false);
+                        continue;
+                    }
+                },
                 _ => {
                     self.change(table, |table| table.complete = false);
                     continue;
@@ -583,6 +638,10 @@ impl Catalog {
                 known.columns.retain(|known| known.name != column);
                 // PostgreSQL drops the constraints that involve it.
                 known.constraints.retain(|constraint| !constraint.columns.iter().any(|name| name == column));
+                for constraint in &mut known.constraints {
+                    // What its columns are is not known.
+                    constraint.certain &= !constraint.columns.is_empty();
+                }
             } else {
                 known.complete = false;
             }
@@ -743,7 +802,10 @@ impl Catalog {
         if constraint.kind == ConstraintKind::PrimaryKey && certain {
             self.change(table, |table| table.key.clone_from(&constraint.columns));
         }
-        let by_convention = self.by_convention(table, constraint, None).filter(|_| convention);
+        let inline = constraint.inline.as_ref().and_then(|inline| inline.as_ref().ok());
+        let referent = inline.and_then(|inline| inline.referent.as_ref());
+        let referent = referent.map(|(table, _)| TableName::new(table.schema.as_deref(), &table.name));
+        let by_convention = self.by_convention(table, constraint, referent.as_ref()).filter(|_| convention);
         let name = match (&constraint.name, by_convention) {
             (Value::Str(name) | Value::Partial(name), _) => Some(name.clone()),
             (Value::None, Some(convention::Name::Is(name))) => Some(name),
@@ -777,6 +839,16 @@ impl Catalog {
             table.constraints.retain(|known| known.name != named.name);
             table.constraints.push(named);
         });
+    }
+
+    /// The name of the index of `sa.Column(…, index=True)`; `None` when a naming convention gives it one that is not
+    /// known.
+    #[must_use]
+    pub fn column_index_name(&self, table: &TableName, column: &str) -> Option<String> {
+        match &self.naming {
+            Naming::Convention { convention, .. } => convention.as_ref()?.index_name(table, column),
+            Naming::Postgres => Some(naming::column_index_name(table.schema.as_deref(), &table.name, column)),
+        }
     }
 
     /// The name that the naming convention gives to a constraint that has none.

@@ -127,7 +127,8 @@ pub enum Action {
     /// `ALTER TABLE … ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID`; with `native` the not-null
     /// constraint itself is `NOT VALID` (PostgreSQL 18).
     AddNotNull { table: TableArg, column: Arg, name: Name, native: bool },
-    /// `alter_column(…, nullable=False)`.
+    /// A call that the author did not write.
+    Call(Call),
     /// `UPDATE` in batches, each in a transaction of its own.
     Backfill(Backfill),
     /// SQL whose names are all known.
@@ -135,7 +136,53 @@ pub enum Action {
     /// `alter_column(…, server_default=…)`.
     SetDefault { table: TableArg, column: String, default: Arg },
     /// `alter_column(…, nullable=False)`.
-    SetNotNull { table: TableArg, column: String },
+    SetNotNull { table: TableArg, column: Arg },
+    /// A validated check that a column has no NULL, under a name that follows from those of table and column, which
+    /// may only be known when the migration runs.
+    ProveNotNull { table: TableArg, column: Arg },
+    /// Drop that check.
+    DropNotNullProof { table: TableArg, column: Arg },
+    /// `alter_column(…, new_column_name=…)`. It can't run a second time, so it runs in the transaction that stamps the
+    /// revision.
+    RenameColumn { table: TableArg, column: Arg, new_name: Arg },
+}
+
+/// A call of one of Alembic's operations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub method: &'static str,
+    pub arguments: Vec<Argument>,
+    pub keywords: Vec<(&'static str, Argument)>,
+}
+
+/// An argument of a call that the author did not write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Argument {
+    /// As the author wrote it in another call; `None` when it is absent there.
+    Given(Arg),
+    /// A name that no naming convention shall change: `op.f("…")`.
+    Exact(String),
+    Text(String),
+    /// A list of texts.
+    Texts(Vec<String>),
+    /// Python.
+    Code(&'static str),
+}
+
+impl Call {
+    /// The call with the changes that a recipe makes to one whose first argument is a constraint's name.
+    #[must_use]
+    pub fn changed(mut self, change: &Change) -> Self {
+        if let Some(method) = change.method {
+            self.method = method;
+        }
+        if let (Some(name), Some(first)) = (&change.name, self.arguments.first_mut()) {
+            *first = Argument::Text(name.clone());
+        }
+        self.keywords.retain(|(keyword, _)| !change.remove.contains(keyword));
+        self.keywords.extend(change.set.iter().map(|(keyword, value)| (*keyword, Argument::Code(value))));
+        self
+    }
 }
 
 /// An `UPDATE` in batches.
@@ -189,6 +236,8 @@ pub struct Change {
     pub set: Vec<(&'static str, &'static str)>,
     /// Keywords to leave out.
     pub remove: Vec<&'static str>,
+    /// Positional arguments to leave out, by what they call (`ForeignKey`).
+    pub remove_calls: Vec<&'static str>,
     /// The name for an unnamed constraint.
     pub name: Option<String>,
     /// Changes to the `sa.Column(…)` among its arguments.

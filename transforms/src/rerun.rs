@@ -69,6 +69,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::RenameIndex { .. }
         | OperationKind::RenameConstraint { .. }
         | OperationKind::AddEnumValue { if_not_exists: false, .. }
+        | OperationKind::CreateDomain { .. }
         | OperationKind::Truncate { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => return How::Impossible,

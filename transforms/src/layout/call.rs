@@ -1,6 +1,6 @@
 //! Edits inside of one call, and the lines around it.
 
-use ruff_python_ast::token::{TokenKind, parenthesized_range};
+use ruff_python_ast::token::{Token, TokenKind, parenthesized_range};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ExprCall};
 use ruff_python_codegen::{Generator, Stylist};
@@ -9,11 +9,11 @@ use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::helpers::Helper;
-use crate::operations::{Batch, ConstraintKind, TableArg};
+use crate::operations::{Batch, ConstraintKind, TableArg, callee};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Backfill, BackfillKey, Change, Name, Recipe, Step};
+use crate::recipe::{Action, Argument, Backfill, BackfillKey, Call, Change, Name, Recipe, Step};
 
 /// Prints and edits in the style of one file.
 pub(super) struct Printer<'a> {
@@ -31,6 +31,8 @@ pub(super) struct Lines {
     pub(super) first: Vec<String>,
     pub(super) before: Vec<String>,
     pub(super) after: Vec<String>,
+    /// What follows the block, in the migration's transaction.
+    pub(super) behind: Vec<String>,
     /// What is left of the author's call; `None` when another statement takes its place.
     pub(super) keeps_call: bool,
     pub(super) helpers: Vec<Helper>,
@@ -67,10 +69,24 @@ impl Printer<'_> {
     fn argument(&self, arg: &Arg) -> String {
         match (&arg.range, arg.as_str()) {
             _ if let Some(code) = &arg.code => code.clone(),
-            (Some(range), _) => self.without_op_f(*range),
+            (Some(range), _) => self.on_one_line(*range),
             (None, Some(text)) => self.string(text),
             (None, None) => "None".to_owned(),
         }
+    }
+
+    /// An expression that its author spread over several lines, on one; unless the lines are those of a text.
+    fn on_one_line(&self, range: TextRange) -> String {
+        let text = self.without_op_f(range);
+        let is_text = |kind| matches!(kind, TokenKind::String | TokenKind::FStringMiddle);
+        let mut tokens = self.module.tokens().in_range(range).iter();
+        if !text.contains(['\n', '\r'])
+            || tokens
+                .any(|token| is_text(token.kind()) && self.module.source().contains_line_break(token.range()))
+        {
+            return text;
+        }
+        self.expression(&format!("({text})"))
     }
 
     /// The author's expression; `op.f(…)` around it says nothing to a helper, and `batch_op` may be
@@ -99,6 +115,7 @@ impl Printer<'_> {
     /// # Errors
     /// A condition that asks the database decides whether the call is made, and what it would have to be told is
     /// not known outside of it.
+    #[expect(clippy::too_many_lines, reason = "one arm per kind of action")]
     pub(super) fn lines(&self, op: &str, recipe: &Recipe, guarded: bool) -> Result<Lines, String> {
         let mut lines = Lines::default();
         let mut seen_call = false;
@@ -174,11 +191,28 @@ impl Printer<'_> {
                 }
                 Action::Backfill(backfill) => self.backfill(&mut lines, backfill),
                 Action::Execute(sql) => self.execute(op, sql),
+                Action::Call(call) => self.new_call(op, call),
                 Action::SetDefault { table, column, default } => {
-                    self.alter_column(op, table, column, "server_default", &self.argument(default))
+                    self.alter_column(op, table, &Arg::of(column), "server_default", &self.argument(default))
                 }
                 Action::SetNotNull { table, column } => {
                     self.alter_column(op, table, column, "nullable", "False")
+                }
+                Action::ProveNotNull { .. } if guarded => {
+                    return Err("a condition may take the constraint of an interrupted run for done".to_owned());
+                }
+                Action::ProveNotNull { table, column } => {
+                    let names = [self.argument(&table.name), self.argument(column)];
+                    self.helper(&mut lines, Helper::ProveNotNull, &names, &table.schema, "")
+                }
+                Action::DropNotNullProof { table, column } => {
+                    let names = [self.argument(&table.name), self.argument(column)];
+                    self.helper(&mut lines, Helper::DropNotNullProof, &names, &table.schema, "")
+                }
+                Action::RenameColumn { table, column, new_name } => {
+                    let new_name = self.argument(new_name);
+                    lines.behind.push(self.alter_column(op, table, column, "new_column_name", &new_name));
+                    continue;
                 }
             };
             if guarded && is_left_behind(step)? {
@@ -212,10 +246,33 @@ impl Printer<'_> {
         format!("{}({})", helper.name(), arguments.join(", "))
     }
 
-    fn alter_column(&self, op: &str, table: &TableArg, column: &str, keyword: &str, value: &str) -> String {
+    fn alter_column(&self, op: &str, table: &TableArg, column: &Arg, keyword: &str, value: &str) -> String {
         let schema = self.schema(&table.schema);
-        let (table, column) = (self.argument(&table.name), self.string(column));
+        let (table, column) = (self.argument(&table.name), self.argument(column));
         format!("{op}.alter_column({table}, {column}, {keyword}={value}{schema})")
+    }
+
+    fn new_call(&self, op: &str, call: &Call) -> String {
+        let positional = call.arguments.iter().map(|argument| self.new_argument(op, argument));
+        let keywords = call.keywords.iter();
+        let keywords =
+            keywords.map(|(keyword, argument)| format!("{keyword}={}", self.new_argument(op, argument)));
+        let arguments: Vec<_> = positional.chain(keywords).collect();
+        format!("{op}.{}({})", call.method, arguments.join(", "))
+    }
+
+    fn new_argument(&self, op: &str, argument: &Argument) -> String {
+        match argument {
+            Argument::Given(arg) if arg.exact => format!("{op}.f({})", self.argument(arg)),
+            Argument::Given(arg) => self.argument(arg),
+            Argument::Exact(name) => format!("{op}.f({})", self.string(name)),
+            Argument::Text(text) => self.string(text),
+            Argument::Texts(texts) => {
+                let texts: Vec<_> = texts.iter().map(|text| self.string(text)).collect();
+                format!("[{}]", texts.join(", "))
+            }
+            Argument::Code(code) => (*code).to_owned(),
+        }
     }
 
     fn constraint_helper(&self, lines: &mut Lines, helper: Helper, table: &TableArg, name: &Name) -> String {
@@ -275,8 +332,17 @@ impl Printer<'_> {
             if uses.other {
                 return Err(format!("its arguments use `{}`, which is gone outside of the block", uses.name));
             }
-            edits.extend(uses.replace.into_iter().map(|range| edit::replace(range, batch.op.as_str())));
             self.table_argument(call, attribute.attr.as_str(), batch, &mut edits, &mut keywords);
+            let mut edits = self.finish(call, change, name, keywords, edits)?;
+            let is_gone = |range: TextRange, edits: &[Edit]| {
+                edits.iter().any(|edit| edit.range().contains_range(range) && edit.range() != range)
+            };
+            for range in uses.replace {
+                if !is_gone(range, &edits) {
+                    edits.push(edit::replace(range, batch.op.as_str()));
+                }
+            }
+            return Ok(edits);
         }
         self.finish(call, change, name, keywords, edits)
     }
@@ -328,16 +394,16 @@ impl Printer<'_> {
         }
         for keyword in &change.remove {
             if let Some(keyword) = call.arguments.find_keyword(keyword) {
-                let start = self
-                    .module
-                    .tokens()
-                    .before(keyword.start())
-                    .iter()
-                    .rev()
-                    .find(|token| !token.kind().is_trivia())
-                    .filter(|token| token.kind() == TokenKind::Comma)
-                    .map_or(keyword.start(), Ranged::start);
-                edits.push(edit::replace(TextRange::new(start, keyword.end()), ""));
+                edits.push(self.without(keyword.range())?);
+            }
+        }
+        for argument in &call.arguments.args {
+            if let Expr::Call(inner) = argument
+                && callee(inner).is_some_and(|name| change.remove_calls.contains(&name))
+            {
+                let range =
+                    parenthesized_range(argument.into(), (&call.arguments).into(), self.module.tokens());
+                edits.push(self.without(range.unwrap_or(argument.range()))?);
             }
         }
         for (from, to) in &change.rename {
@@ -359,6 +425,39 @@ impl Printer<'_> {
         }
         edits.extend(self.append(call, &append));
         Ok(edits)
+    }
+
+    /// Take out an argument, with the comma in front of it; where a comment stands in between, with
+    /// the comma behind it, and its line where nothing else is left there.
+    fn without(&self, argument: TextRange) -> Result<Edit, String> {
+        let has_comment = |range| {
+            self.module.tokens().in_range(range).iter().any(|token| token.kind() == TokenKind::Comment)
+        };
+        let comma =
+            |token: Option<&Token>| token.filter(|token| token.kind() == TokenKind::Comma).map(Ranged::range);
+        let before = self.module.tokens().before(argument.start());
+        let before = comma(before.iter().rev().find(|token| !token.kind().is_trivia()));
+        let range = TextRange::new(before.map_or(argument.start(), TextRange::start), argument.end());
+        if !has_comment(range) {
+            return Ok(edit::replace(range, ""));
+        }
+        if has_comment(argument) {
+            return Err("there are comments inside of what would be taken out of its call".to_owned());
+        }
+        let after = self.module.tokens().after(argument.end());
+        let after = comma(after.iter().find(|token| !token.kind().is_trivia()));
+        let end = after.map_or(argument.end(), TextRange::end);
+        let line_end = self.renderer.line_end(end);
+        let source = self.module.source();
+        let alone = self.renderer.starts_line(argument.start())
+            && source[TextRange::new(end, line_end)].trim().is_empty();
+        let range = if alone {
+            let above = source.line_start(argument.start()) - TextSize::from(1);
+            TextRange::new(self.renderer.line_end(above), line_end)
+        } else {
+            TextRange::new(argument.start(), end)
+        };
+        Ok(edit::replace(range, ""))
     }
 
     /// Append keywords to a call: on the last line of its arguments, or on lines of their own where

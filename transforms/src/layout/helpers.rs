@@ -14,18 +14,22 @@ pub(crate) enum Helper {
     DropConstraint,
     DropNotValidConstraint,
     ValidateConstraint,
+    ProveNotNull,
+    DropNotNullProof,
     Backfill,
     BackfillByPlace,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 8] = [
+pub(crate) const ALL: [Helper; 10] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
     Helper::DropConstraint,
     Helper::DropNotValidConstraint,
     Helper::ValidateConstraint,
+    Helper::ProveNotNull,
+    Helper::DropNotNullProof,
     Helper::Backfill,
     Helper::BackfillByPlace,
 ];
@@ -86,6 +90,8 @@ impl Helper {
             Self::DropConstraint => "_drop_constraint_if_exists",
             Self::DropNotValidConstraint => "_drop_not_valid_constraint",
             Self::ValidateConstraint => "_validate_constraint",
+            Self::ProveNotNull => "_prove_not_null",
+            Self::DropNotNullProof => "_drop_not_null_proof",
             Self::Backfill => "_backfill",
             Self::BackfillByPlace => "_backfill_by_place",
         }
@@ -107,6 +113,10 @@ impl Helper {
                 "Drop the constraint that an interrupted run leaves NOT VALID behind."
             }
             Self::ValidateConstraint => "Check the rows that were there before the constraint.",
+            Self::ProveNotNull => {
+                "Check that a column has no NULL, by a constraint that SET NOT NULL trusts."
+            }
+            Self::DropNotNullProof => "Drop the constraint that proved a column to have no NULL.",
             Self::Backfill => "Update a table in batches of 10000 rows, each in a transaction of its own.",
             Self::BackfillByPlace => {
                 "Update a table in batches of 500 pages, each in a transaction of its own."
@@ -193,6 +203,26 @@ impl Helper {
     quote = op.get_context().dialect.identifier_preparer.quote
     prefix = f"{quote(schema)}." if schema else ""
     op.execute(f"ALTER TABLE {prefix}{quote(table_name)} VALIDATE CONSTRAINT {quote(constraint_name)}")
+"#
+            }
+            Self::ProveNotNull => {
+                r#"def _prove_not_null(table_name, column_name, schema=None):
+    """Check that a column has no NULL, by a constraint that SET NOT NULL trusts."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    table, name = f"{prefix}{quote(table_name)}", quote(f"safemig_{table_name}_{column_name}_nn")
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+    op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({quote(column_name)} IS NOT NULL) NOT VALID")
+    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}")
+"#
+            }
+            Self::DropNotNullProof => {
+                r#"def _drop_not_null_proof(table_name, column_name, schema=None):
+    """Drop the constraint that proved a column to have no NULL."""
+    quote = op.get_context().dialect.identifier_preparer.quote
+    prefix = f"{quote(schema)}." if schema else ""
+    name = quote(f"safemig_{table_name}_{column_name}_nn")
+    op.execute(f"ALTER TABLE {prefix}{quote(table_name)} DROP CONSTRAINT IF EXISTS {name}")
 "#
             }
             // No type of the key is needed: the records take it from the table. Both ends of a batch

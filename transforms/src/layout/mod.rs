@@ -318,6 +318,7 @@ impl<'a> Layout<'a> {
             Some(_) => Vec::new(),
             None => printer.edits(&op, call, change, name, leaving)?,
         };
+        let edits = edit::sorted(edits).ok_or_else(|| "its arguments share their commas".to_owned())?;
         let (edits, elsewhere) =
             edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));
         let lines = printer.lines(&op, plan.recipe, !origin.guards.is_empty())?;
@@ -731,7 +732,7 @@ impl<'a> Layout<'a> {
             self.inline.push(edit::replace(statement.range(), line));
         }
         let mut after = String::new();
-        for line in &prepared.lines.after {
+        for line in prepared.lines.after.iter().chain(&prepared.lines.behind) {
             after.push_str(&format!("{newline}{indentation}{line}"));
         }
         if !after.is_empty() {
@@ -878,19 +879,26 @@ impl<'a> Layout<'a> {
                 }
                 Segment::Move(first) => {
                     let branch = self.needs_branch(first.plan);
-                    let run: Vec<&Piece> = segments[index..]
+                    let mut run: Vec<&Piece> = segments[index..]
                         .iter()
                         .map_while(|segment| match segment {
                             Segment::Move(piece) if self.needs_branch(piece.plan) == branch => Some(piece),
                             _ => None,
                         })
                         .collect();
+                    let ends = run.iter().position(|piece| !self.behind(piece.plan).is_empty());
+                    run.truncate(ends.map_or(run.len(), |last| last + 1));
                     index += run.len();
                     out.push_str(&self.block(&run, branch, current, unit));
                 }
             }
         }
         out
+    }
+
+    /// The statements that follow the block of a plan.
+    fn behind(&self, plan: usize) -> &[String] {
+        self.prepared.get(&plan).map_or(&[], |prepared| prepared.lines.behind.as_slice())
     }
 
     fn block(&mut self, run: &[&Piece<'a>], branch: bool, current: &str, unit: &str) -> String {
@@ -916,11 +924,10 @@ impl<'a> Layout<'a> {
             let end = self.renderer.line_end(piece.statement.end());
             if prepared.lines.keeps_call {
                 let range = TextRange::new(piece.statement.start(), end);
-                let edits = edit::sorted(prepared.edits.clone()).unwrap_or_default();
                 for line in lines {
                     out.push_str(&format!("{inner}{line}{newline}"));
                 }
-                out.push_str(&self.renderer.render(range, &edits, piece.indentation, &inner));
+                out.push_str(&self.renderer.render(range, &prepared.edits, piece.indentation, &inner));
                 out.push_str(newline);
             } else {
                 let comment = &self.module.source()[TextRange::new(piece.statement.end(), end)];
@@ -937,6 +944,9 @@ impl<'a> Layout<'a> {
             self.inline.extend(prepared.elsewhere.iter().cloned());
             self.helpers.extend(prepared.lines.helpers.iter().copied());
             self.placed.insert(piece.plan);
+        }
+        for line in run.last().into_iter().flat_map(|piece| self.behind(piece.plan)) {
+            out.push_str(&format!("{outer}{line}{newline}"));
         }
         if branch {
             out.push_str(&format!("{current}else:{newline}"));

@@ -65,6 +65,21 @@ impl Convention {
         (!templates.is_empty()).then_some(Self { templates })
     }
 
+    /// What the index of `sa.Column(…, index=True)` is called, when it gets a name.
+    #[must_use]
+    pub fn index_name(&self, table: &TableName, column: &str) -> Option<String> {
+        let columns = [column.to_owned()];
+        let index = Named {
+            kind: ConstraintKind::Unique,
+            given: None,
+            table,
+            columns: Some(&columns),
+            referent: None,
+        };
+        let template = self.templates.get("ix")?.as_ref()?;
+        render(template, index).filter(|name| name.len() <= MAX_BYTES)
+    }
+
     /// What a constraint is called.
     #[must_use]
     pub fn name(&self, constraint: Named) -> Name {

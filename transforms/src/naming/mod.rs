@@ -8,6 +8,9 @@ pub mod convention;
 /// `NAMEDATALEN - 1`: the bytes that a name may have.
 pub const MAX_BYTES: usize = 63;
 
+/// The beginning of the names of constraints that a rewritten migration adds and drops again.
+pub const TEMPORARY: &str = "safemig_";
+
 /// The name for a constraint on `columns` of `table`, the first one that is not `taken`.
 ///
 /// `label` is `key` (unique), `fkey` or `check`.

@@ -3,12 +3,13 @@
 //! Source: "Operation Reference" of Alembic's documentation. The names of parameters that older
 //! versions used are still found in old histories.
 
+use ruff_python_ast::token::TokenKind;
 use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
 
 use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
-    Definition, DropIndex, Generated, IndexElement, OperationKind, TableArg,
+    Definition, DropIndex, Generated, IndexElement, InlineConstraint, OperationKind, TableArg, TableName,
 };
 use crate::layout::call::quoted;
 use crate::python::Module;
@@ -105,11 +106,19 @@ impl Call<'_> {
                 },
                 new_name: self.arg(&["new_table_name"], Some(1)),
             },
-            "add_column" => OperationKind::AddColumn {
-                table: table(0),
-                definition: self.definition(self.expr_after_table(&["column"], 1).into_iter()),
-                if_not_exists: self.flag("if_not_exists"),
-            },
+            "add_column" => {
+                let mut definition = self.definition(self.expr_after_table(&["column"], 1).into_iter());
+                definition.inline_references = self.flag("inline_references");
+                if !self.flag("inline_primary_key") {
+                    // Alembic adds all constraints of a column but this.
+                    definition.constraints.retain(|constraint| constraint.kind != ConstraintKind::PrimaryKey);
+                }
+                OperationKind::AddColumn {
+                    table: table(0),
+                    definition,
+                    if_not_exists: self.flag("if_not_exists"),
+                }
+            }
             "drop_column" => OperationKind::DropColumn {
                 table: table(0),
                 column: self.after_table(&["column_name"], 1),
@@ -126,6 +135,7 @@ impl Call<'_> {
                     type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
                     server_default: self.server_default().and_then(sql),
                     using: self.expr(&["postgresql_using"], None).is_some(),
+                    using_cast: self.is_cast(),
                 })
             }
             "create_index" => OperationKind::CreateIndex(CreateIndex {
@@ -153,13 +163,10 @@ impl Call<'_> {
             }
             "create_exclude_constraint" => self.constraint(ConstraintKind::Exclude, None),
             "create_check_constraint" => {
-                let condition = self.expr_after_table(&["condition"], 2);
+                let position = 2 - usize::from(self.batch.is_some());
                 let mut kind = self.constraint(ConstraintKind::Check, None);
                 if let OperationKind::AddConstraint(check) = &mut kind {
-                    check.condition = condition.and_then(|expr| match self.scope.eval(expr) {
-                        Value::Str(sql) | Value::Sql(sql) => Some(sql),
-                        _ => None,
-                    });
+                    check.condition = self.condition(&["condition"], Some(position));
                 }
                 kind
             }
@@ -261,6 +268,8 @@ impl Call<'_> {
     fn part(&self, call: &ExprCall, definition: &mut Definition) {
         let inner = Call { call, scope: self.scope, module: self.module, batch: None };
         let name = |position| inner.arg(&["name"], position).value;
+        let constraint =
+            |kind, name, columns| Constraint { name, kind, columns, condition: None, inline: None };
         let words = |from: usize| {
             call.arguments
                 .args
@@ -271,31 +280,25 @@ impl Call<'_> {
         };
         match callee(call) {
             Some("Column") => inner.column(definition),
-            Some("PrimaryKeyConstraint") => definition.constraints.push(Constraint {
-                name: name(None),
-                kind: ConstraintKind::PrimaryKey,
-                columns: words(0).unwrap_or_default(),
-            }),
-            Some("UniqueConstraint") => definition.constraints.push(Constraint {
-                name: name(None),
-                kind: ConstraintKind::Unique,
-                columns: words(0).unwrap_or_default(),
-            }),
-            Some("ForeignKeyConstraint") => definition.constraints.push(Constraint {
-                name: name(Some(2)),
-                kind: ConstraintKind::ForeignKey,
-                columns: inner.strings(inner.expr(&["columns"], Some(0))).unwrap_or_default(),
-            }),
+            Some("PrimaryKeyConstraint") => {
+                let columns = words(0).unwrap_or_default();
+                definition.constraints.push(constraint(ConstraintKind::PrimaryKey, name(None), columns));
+            }
+            Some("UniqueConstraint") => {
+                let columns = words(0).unwrap_or_default();
+                definition.constraints.push(constraint(ConstraintKind::Unique, name(None), columns));
+            }
+            Some("ForeignKeyConstraint") => {
+                let columns = inner.strings(inner.expr(&["columns"], Some(0))).unwrap_or_default();
+                definition.constraints.push(constraint(ConstraintKind::ForeignKey, name(Some(2)), columns));
+            }
             Some("CheckConstraint") => definition.constraints.push(Constraint {
-                name: name(None),
-                kind: ConstraintKind::Check,
-                columns: Vec::new(),
+                condition: inner.condition(&["sqltext"], Some(0)),
+                ..constraint(ConstraintKind::Check, name(Some(1)), Vec::new())
             }),
-            Some("ExcludeConstraint") => definition.constraints.push(Constraint {
-                name: name(None),
-                kind: ConstraintKind::Exclude,
-                columns: Vec::new(),
-            }),
+            Some("ExcludeConstraint") => {
+                definition.constraints.push(constraint(ConstraintKind::Exclude, name(None), Vec::new()));
+            }
             Some("Index") => definition.indexes.push(DeclaredIndex {
                 name: name(Some(0)).as_str().map(str::to_owned),
                 unique: inner.flag("unique"),
@@ -308,6 +311,21 @@ impl Call<'_> {
                     .collect(),
             }),
             _ => definition.incomplete = true,
+        }
+    }
+
+    /// Whether `postgresql_using` is one cast of the column.
+    fn is_cast(&self) -> bool {
+        let using = self.arg(&["postgresql_using"], None);
+        let column = self.after_table(&["column_name"], 1);
+        using.as_str().zip(column.as_str()).is_some_and(|(using, column)| is_cast_of(using, column))
+    }
+
+    /// The condition of a check, when it is SQL text.
+    fn condition(&self, names: &[&str], position: Option<usize>) -> Option<String> {
+        match self.scope.eval(self.expr(names, position)?) {
+            Value::Str(sql) | Value::Sql(sql) => Some(sql),
+            _ => None,
         }
     }
 
@@ -368,22 +386,10 @@ impl Call<'_> {
         for (position, arg) in self.call.arguments.args.iter().enumerate().skip(1) {
             let called = if let Expr::Call(call) = arg { callee(call) } else { None };
             match (called, arg) {
-                (Some("ForeignKey"), Expr::Call(call)) => {
-                    references = true;
+                (Some(name @ ("ForeignKey" | "CheckConstraint")), Expr::Call(call)) => {
+                    references |= name == "ForeignKey";
                     let inner = Call { call, scope: self.scope, module: self.module, batch: None };
-                    definition.constraints.push(Constraint {
-                        name: inner.arg(&["name"], None).value,
-                        kind: ConstraintKind::ForeignKey,
-                        columns: columns(),
-                    });
-                }
-                (Some("CheckConstraint"), Expr::Call(call)) => {
-                    let inner = Call { call, scope: self.scope, module: self.module, batch: None };
-                    definition.constraints.push(Constraint {
-                        name: inner.arg(&["name"], None).value,
-                        kind: ConstraintKind::Check,
-                        columns: columns(),
-                    });
+                    definition.constraints.push(inner.inline_constraint(name == "ForeignKey", columns()));
                 }
                 (Some("Identity" | "Computed" | "DefaultClause"), _) => server_default = Some(None),
                 (Some("Sequence" | "FetchedValue"), _) => {}
@@ -399,11 +405,7 @@ impl Call<'_> {
                 .find(|constraint| constraint.kind == ConstraintKind::PrimaryKey)
             {
                 Some(key) => key.columns.push(name.clone()),
-                None => definition.constraints.push(Constraint {
-                    name: Value::None,
-                    kind: ConstraintKind::PrimaryKey,
-                    columns: columns(),
-                }),
+                None => definition.constraints.push(unnamed(ConstraintKind::PrimaryKey, columns())),
             }
         }
         // `index=True, unique=True` is one unique index, and no constraint.
@@ -414,11 +416,7 @@ impl Call<'_> {
                 elements: vec![IndexElement::Column(name.clone())],
             });
         } else if flag("unique") {
-            definition.constraints.push(Constraint {
-                name: Value::None,
-                kind: ConstraintKind::Unique,
-                columns: columns(),
-            });
+            definition.constraints.push(unnamed(ConstraintKind::Unique, columns()));
         }
         definition.generated = self.generated(type_.as_deref(), primary);
         let nullable = self
@@ -435,6 +433,13 @@ impl Call<'_> {
     }
 }
 
+/// What `unique=True` and `primary_key=True` of a column make.
+fn unnamed(kind: ConstraintKind, columns: Vec<String>) -> Constraint {
+    let inline =
+        InlineConstraint { name: Arg::absent(), referent: None, condition: None, keywords: Vec::new() };
+    Constraint { name: Value::None, kind, columns, condition: None, inline: Some(Ok(inline)) }
+}
+
 /// A server default as SQL: text is quoted.
 fn sql(value: Value) -> Option<String> {
     match value {
@@ -444,7 +449,83 @@ fn sql(value: Value) -> Option<String> {
     }
 }
 
+/// Whether SQL is `column::type` or `CAST(column AS type)`.
+fn is_cast_of(sql: &str, column: &str) -> bool {
+    let sql = sql.trim();
+    let (value, type_) = match sql.strip_suffix(')').and_then(|sql| sql.get(..5).map(|start| (start, sql))) {
+        Some((start, sql)) if start.eq_ignore_ascii_case("cast(") => {
+            let Some(at) = sql.to_ascii_lowercase().rfind(" as ") else { return false };
+            (&sql[5..at], &sql[at + 4..])
+        }
+        _ => match sql.split_once("::") {
+            Some(parts) => parts,
+            None => return false,
+        },
+    };
+    let value = value.trim();
+    let is_type =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | ' ' | '.' | ',' | '(' | ')' | '[' | ']' | '"');
+    // `a::timestamp AT TIME ZONE 'UTC'` has a type's letters up to the quote.
+    (value == column || value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) == Some(column))
+        && type_.chars().all(is_type)
+        && !type_.to_ascii_lowercase().contains(" at ")
+        && !type_.to_ascii_lowercase().contains(" collate ")
+}
+
+/// Keywords of `sa.ForeignKey` that `create_foreign_key` has, too.
+const FOREIGN_KEY: &[&str] = &["onupdate", "ondelete", "deferrable", "initially", "match"];
+/// Keywords of `sa.ForeignKey` that say nothing to a constraint that is added on its own.
+const NOT_SQL: &[&str] = &["use_alter", "link_to_name", "info"];
+
 impl Call<'_> {
+    /// Read `sa.ForeignKey(…)` or `sa.CheckConstraint(…)` of a column.
+    fn inline_constraint(&self, references: bool, columns: Vec<String>) -> Constraint {
+        let name = self.arg(&["name"], (!references).then_some(1));
+        Constraint {
+            name: name.value.clone(),
+            kind: if references { ConstraintKind::ForeignKey } else { ConstraintKind::Check },
+            // A check need not be about its own column.
+            columns: if references { columns } else { Vec::new() },
+            condition: if references { None } else { self.condition(&["sqltext"], Some(0)) },
+            inline: Some(self.on_its_own(references, name)),
+        }
+    }
+
+    fn on_its_own(&self, references: bool, name: Arg) -> Result<InlineConstraint, String> {
+        let known = if references { FOREIGN_KEY } else { &[] };
+        let mut keywords = Vec::new();
+        for keyword in &self.call.arguments.keywords {
+            let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
+            match known.iter().find(|name| **name == given) {
+                Some(name) => keywords.push((*name, self.scope.arg(&keyword.value))),
+                None if matches!(given, "name" | "column" | "sqltext") => {}
+                None if NOT_SQL.contains(&given) => {}
+                None => return Err(format!("`{given}` of its constraint is not known to another call")),
+            }
+        }
+        let most = if references { 1 } else { 2 };
+        if self.call.arguments.args.len() > most || self.call.arguments.args.iter().any(Expr::is_starred_expr)
+        {
+            return Err("the arguments of its constraint can't be read".to_owned());
+        }
+        let (mut referent, mut condition) = (None, None);
+        if references {
+            let target = self.arg(&["column"], Some(0));
+            let (table, column) = target
+                .as_str()
+                .and_then(|target| target.rsplit_once('.'))
+                .ok_or_else(|| "the column that it references is not given as text".to_owned())?;
+            let (schema, table) = match table.rsplit_once('.') {
+                Some((schema, table)) => (Some(schema.to_owned()), table),
+                None => (None, table),
+            };
+            referent = Some((TableName { schema, name: table.to_owned() }, column.to_owned()));
+        } else {
+            condition = Some(self.arg(&["sqltext"], Some(0)));
+        }
+        Ok(InlineConstraint { name, referent, condition, keywords })
+    }
+
     /// Where the values of this `sa.Column(…)` come from.
     fn generated(&self, type_: Option<&str>, primary: bool) -> Option<Generated> {
         for argument in self.call.arguments.args.iter().skip(1) {
@@ -473,7 +554,8 @@ impl Call<'_> {
             Value::Sql(sql) => sql,
             _ => self.function(default)?,
         };
-        let repeatable = !self.module.text(default).contains(['\n', '\r']);
+        let mut tokens = self.module.tokens().in_range(default.range()).iter();
+        let repeatable = !tokens.any(|token| token.kind() == TokenKind::Comment);
         Some(Generated::Default { sql, default: repeatable.then(|| self.scope.arg(default)) })
     }
 
@@ -507,7 +589,7 @@ fn index_element(value: Value) -> IndexElement {
 }
 
 /// The last part of the called name: `Column` of `sa.Column(…)`.
-pub(super) fn callee(call: &ExprCall) -> Option<&str> {
+pub(crate) fn callee(call: &ExprCall) -> Option<&str> {
     match &*call.func {
         Expr::Name(name) => Some(name.id.as_str()),
         Expr::Attribute(attribute) => Some(attribute.attr.as_str()),
@@ -534,5 +616,31 @@ pub(super) fn batch(call: &ExprCall, scope: &Scope, module: &Module) -> Batch {
         op,
         recreated: !matches!(&recreate.value, Value::None)
             && !matches!(recreate.as_str(), Some("auto" | "never")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_cast_of;
+
+    #[test]
+    fn casts_are_told_from_conversions() {
+        for cast in
+            ["a::integer", " \"a\" :: numeric(10, 2)", "CAST(a AS timestamp with time zone)", "a::text[]"]
+        {
+            assert!(is_cast_of(cast, "a"), "{cast}");
+        }
+        for other in [
+            "a::integer + 1",
+            "a * 2",
+            "b::integer",
+            "a::timestamp AT TIME ZONE 'UTC'",
+            "a",
+            "a::text::integer",
+            "cast()",
+            "",
+        ] {
+            assert!(!is_cast_of(other, "a"), "{other}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use ruff_text_size::TextRange;
 use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
+pub(crate) use calls::callee;
 pub(crate) use walk::assign;
 pub use walk::{Functions, Walked};
 
@@ -201,6 +202,23 @@ pub struct Constraint {
     pub kind: ConstraintKind,
     /// Empty when they are not known.
     pub columns: Vec<String>,
+    /// The condition of a check, when it is SQL text.
+    pub condition: Option<String>,
+    /// What a call of its own would say, where it comes with a column and is not SQL text; or why that is not known.
+    pub inline: Option<Result<InlineConstraint, String>>,
+}
+
+/// A constraint of a column, as a call of its own would say it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlineConstraint {
+    /// As given; the table and the column are its column's.
+    pub name: Arg,
+    /// The table and the column that a foreign key references.
+    pub referent: Option<(TableName, String)>,
+    /// The condition of a check.
+    pub condition: Option<Arg>,
+    /// Keywords that `create_foreign_key` and the like know, too.
+    pub keywords: Vec<(&'static str, Arg)>,
 }
 
 /// An index that is declared with its table or column.
@@ -224,6 +242,8 @@ pub struct Definition {
     pub partition_of: Option<TableName>,
     /// Where the values of an added column come from.
     pub generated: Option<Generated>,
+    /// A foreign key of an added column is part of `ADD COLUMN`, and no statement of its own.
+    pub inline_references: bool,
 }
 
 /// Where the values of a column come from that its author did not give row by row.
@@ -347,6 +367,12 @@ pub enum OperationKind {
         value: String,
         if_not_exists: bool,
     },
+    /// `CREATE DOMAIN`.
+    CreateDomain {
+        domain: TableName,
+        /// With `CHECK` or `NOT NULL`.
+        constrained: bool,
+    },
     /// `TRUNCATE`.
     Truncate {
         table: TableArg,
@@ -417,6 +443,8 @@ pub struct AlterColumn {
     pub server_default: Option<String>,
     /// Old values are converted with `USING`.
     pub using: bool,
+    /// That is one cast of the column, which changes nothing when the column has the new type already.
+    pub using_cast: bool,
 }
 
 /// `create_index`.

@@ -14,9 +14,11 @@ use ruff_text_size::{Ranged, TextRange};
 use super::calls::{self, Call, callee};
 use super::guard::Guard;
 use super::{
-    Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg, sql, update,
+    AddConstraint, Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg,
+    sql, update,
 };
 use crate::layout::helpers::Helper;
+use crate::naming;
 use crate::python::Module;
 use crate::python::scope::Scope;
 use crate::python::text::Text;
@@ -284,6 +286,28 @@ struct Walker<'a, 'f> {
 
 /// `TextRange` has no order of its own.
 type BatchKey = (u32, u32);
+
+/// What the helper functions do that prove a column to have no NULL.
+fn proof(helper: Helper, table: TableArg, column: &Arg) -> Vec<OperationKind> {
+    let (Some(known), Some(column)) = (table.known(), column.value.symbol()) else { return Vec::new() };
+    let name = format!("{}{}_{column}_nn", naming::TEMPORARY, known.name);
+    if helper == Helper::DropNotNullProof {
+        return vec![OperationKind::DropConstraint { table, name: Arg::of(&name), if_exists: true }];
+    }
+    let add = OperationKind::AddConstraint(AddConstraint {
+        name: Arg::of(&name),
+        table,
+        kind: ConstraintKind::Check,
+        columns: None,
+        condition: Some(format!("\"{column}\" IS NOT NULL")),
+        referent: None,
+        not_valid: true,
+        deferrable: None,
+        initially: None,
+        keywords: Vec::new(),
+    });
+    vec![add, OperationKind::ValidateConstraint { table: known, name }]
+}
 
 fn key(id: BatchId) -> BatchKey {
     (id.start().to_u32(), id.end().to_u32())
@@ -891,6 +915,13 @@ impl<'a> Walker<'a, '_> {
                 .find_argument_value(name, position)
                 .map_or_else(Arg::absent, |expr| frame.scope.arg(expr))
         };
+        if matches!(helper, Helper::ProveNotNull | Helper::DropNotNullProof) {
+            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 2) };
+            for kind in proof(helper, table, &argument("column_name", 1)) {
+                self.push(kind, call, Receiver::Other, statement, frame, true);
+            }
+            return;
+        }
         let name = argument("constraint_name", 0);
         let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
         let kind = match (helper, table.known(), name.as_str()) {

@@ -8,8 +8,9 @@
 //! value, and the others get theirs in batches. `NOT NULL` is checked as a constraint that is added
 //! `NOT VALID`, which makes `SET NOT NULL` an instant, too.
 //!
-//! A sequence (`SERIAL`, `IDENTITY`) and a stored generated column make it write the table, too. They
-//! are reported, but not rewritten.
+//! A `SERIAL` column makes it write the table, too: here the sequence comes first, and the rows are numbered in batches,
+//! in the order of the table's primary key. An identity, a stored generated column and a domain with a constraint are
+//! reported, but not rewritten.
 //!
 //! ## Given
 //! ```python
@@ -64,27 +65,31 @@
 //!         op.execute("ALTER TABLE links ADD CONSTRAINT safemig_links_token_nn CHECK (token IS NOT NULL) NOT VALID")
 //!         op.execute("ALTER TABLE links VALIDATE CONSTRAINT safemig_links_token_nn")
 //!         op.alter_column("links", "token", nullable=False)
-//!         op.execute("ALTER TABLE links DROP CONSTRAINT safemig_links_token_nn")
+//!         op.execute("ALTER TABLE links DROP CONSTRAINT IF EXISTS safemig_links_token_nn")
 //!
 //!
 //! def downgrade():
 //!     op.drop_column("links", "token")
 //! ```
+//!
+//! ## Fix safety
+//! Only of a `SERIAL` column the fix is unsafe: the rows are numbered in the order of the primary key, and not in the
+//! order in which they happen to lie in the table; and numbers that an interrupted batch took are not given again.
 
+use super::add_column_inline_constraint::{column_first, take_out};
 use super::batch_backfill::key;
-use super::split_not_null::{moment, prove};
+use super::split_not_null::{Proof, moment, prove};
 use super::{Context, Violation};
 use crate::layout::call::{qualified, quoted};
 use crate::operations::update::{fold, is_volatile, words};
-use crate::operations::{Definition, Generated, Operation, OperationKind, TableArg};
+use crate::operations::{Definition, Generated, Operation, OperationKind, TableArg, TableName};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Backfill, BackfillKey, Change, Cost, Lock, Recipe, Step};
-use crate::settings::Rerun;
+use crate::recipe::{Action, Applicability, Backfill, BackfillKey, Change, Cost, Lock, Recipe, Step};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
     let OperationKind::AddColumn { table, definition, if_not_exists } = &operation.kind else { return None };
     let column = definition.columns.first()?;
-    let what = what(definition)?;
+    let what = what(definition, context)?;
     let name = table.known();
     if name.as_ref().is_some_and(|name| context.may_lock(name)) {
         return None;
@@ -98,7 +103,10 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
 }
 
 /// What makes PostgreSQL write every row, if it does for sure.
-fn what(definition: &Definition) -> Option<&'static str> {
+fn what(definition: &Definition, context: &Context) -> Option<&'static str> {
+    if has_constrained_domain(definition, context) {
+        return Some("a domain that has a constraint");
+    }
     Some(match definition.generated.as_ref()? {
         Generated::Default { sql, .. } if words(sql).iter().any(|word| is_volatile(word)) => {
             "a default of its own for each row"
@@ -110,6 +118,63 @@ fn what(definition: &Definition) -> Option<&'static str> {
     })
 }
 
+/// Whether the column's type is a domain with a constraint: `postgresql.DOMAIN("…", …, check="…")`, or the name of one
+/// that some migration creates as SQL.
+fn has_constrained_domain(definition: &Definition, context: &Context) -> bool {
+    let Some(type_) = definition.columns.first().and_then(|column| column.type_.as_deref()) else { return false };
+    let Some((_, arguments)) = type_.split_once("DOMAIN(") else {
+        let (schema, name) = match type_.rsplit_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, type_),
+        };
+        return context.catalog.is_constrained_domain(&TableName::new(schema, &name.to_lowercase()));
+    };
+    let name = arguments.split(['"', '\'']).nth(1).unwrap_or_default();
+    arguments.contains("check=")
+        || arguments.contains("not_null=True")
+        || context.catalog.is_constrained_domain(&TableName::new(None, name))
+}
+
+/// `SERIAL`: the sequence that numbers the rows.
+struct Sequence {
+    /// With its schema, as SQL.
+    name: String,
+    /// Its type, when it is not `bigint`.
+    type_: Option<&'static str>,
+}
+
+impl Sequence {
+    fn new(table: &TableArg, definition: &Definition, context: &Context) -> Result<Self, String> {
+        let (Some(column), Some(known)) = (definition.columns.first(), table.known()) else {
+            return Err("its column could not be read".to_owned());
+        };
+        if context.catalog.primary_key(&known).is_none() {
+            return Err(format!("the rows of `{known}` have no primary key that is known, to number them by"));
+        }
+        let name = context.catalog.sequence_name(&known, &column.name).ok_or_else(|| {
+            "the name of its sequence may be taken".to_owned()
+        })?;
+        context.plain_name(&name)?;
+        let type_ = column.type_.as_deref().unwrap_or_default().trim_end_matches("()");
+        let type_ = match type_.rsplit('.').next().unwrap_or_default().to_lowercase().as_str() {
+            "integer" => Some("integer"),
+            "smallinteger" | "smallint" => Some("smallint"),
+            "biginteger" | "bigint" => None,
+            _ => return Err("the type of its sequence is not known".to_owned()),
+        };
+        Ok(Self { name: qualified(table.schema.as_str(), &name), type_ })
+    }
+
+    fn create(&self) -> String {
+        let of_type = self.type_.map(|type_| format!(" AS {type_}")).unwrap_or_default();
+        format!("CREATE SEQUENCE IF NOT EXISTS {}{of_type}", self.name)
+    }
+
+    fn next(&self) -> String {
+        format!("nextval('{}')", self.name)
+    }
+}
+
 fn fix(
     operation: &Operation,
     table: &TableArg,
@@ -117,44 +182,45 @@ fn fix(
     keeps_existing: bool,
     context: &Context,
 ) -> Result<Recipe, String> {
-    let (Some(column), Some(generated)) = (definition.columns.first(), &definition.generated) else {
+    let Some(column) = definition.columns.first() else {
         return Err("its column could not be read".to_owned());
     };
-    let (sql, default) = match generated {
-        Generated::Default { sql, default } => (sql, default),
-        Generated::Serial | Generated::Identity => {
-            return Err(
-                "create the sequence first, make `nextval` the default, and number the rows in batches; \
-                        that is not written yet"
-                    .to_owned(),
-            );
+    let (sequence, sql, default) = match &definition.generated {
+        _ if has_constrained_domain(definition, context) => {
+            return Err("a domain's constraint is checked for every row at once; its base type and a check constraint of \
+                        the table's own are not"
+                .to_owned());
         }
-        Generated::Stored => {
+        Some(Generated::Default { sql, default }) => {
+            let default = default.clone();
+            let default = default
+                .ok_or_else(|| "its default is not an SQLAlchemy expression that can be repeated".to_owned())?;
+            (None, sql.clone(), Some(default))
+        }
+        Some(Generated::Serial) => {
+            let sequence = Sequence::new(table, definition, context)?;
+            let next = sequence.next();
+            (Some(sequence), next, None)
+        }
+        Some(Generated::Identity) => {
+            return Err("an identity numbers every row at once; number them from a sequence in batches, and make the \
+                        column an identity then"
+                .to_owned());
+        }
+        Some(Generated::Stored) | None => {
             return Err(
                 "a stored expression is always computed at once; PostgreSQL 18 has VIRTUAL".to_owned()
             );
         }
     };
-    context.can_leave_transaction(operation)?;
+    let mut change = column_first(operation, keeps_existing, context)?;
     let name = context.table(table)?;
     if !(table.name.literal && table.schema.literal) {
         return Err("the table's name is not spelled as a literal".to_owned());
     }
     context.plain_name(&column.name)?;
-    if !definition.constraints.is_empty() || !definition.indexes.is_empty() {
-        return Err("it also adds a constraint or an index".to_owned());
-    }
-    let Some(default) = default else {
-        return Err("its default is not an SQLAlchemy expression on one line".to_owned());
-    };
-    let repair = context.settings.rerun == Rerun::Repair;
-    if repair && !keeps_existing && !context.target().column_if_exists() {
-        return Err(
-            "a second run needs `add_column(if_not_exists=True)`, which Alembic has since 1.16.0".to_owned()
-        );
-    }
     let value =
-        fold(sql).ok_or_else(|| "its default has comments or line breaks that would be lost".to_owned())?;
+        fold(&sql).ok_or_else(|| "its default has comments or line breaks that would be lost".to_owned())?;
     if value.contains(['%', '\\']) || words(&value).iter().any(|word| word.starts_with("batch_")) {
         return Err("its default can't be written into another statement".to_owned());
     }
@@ -165,57 +231,47 @@ fn fix(
     }
     let sql_table = qualified(table.schema.as_str(), &name.name);
     let sql_column = quoted(&column.name);
-    let mut change = Change {
-        // Only another database, or a copied table, would look at them.
-        remove: vec!["insert_before", "insert_after"],
-        column: Some(Box::new(Change { remove: vec!["server_default"], ..Change::default() })),
-        ..Change::default()
-    };
-    if repair && !keeps_existing {
-        change.set.push(("if_not_exists", "True"));
-    }
+    let default_keywords = vec!["server_default", "primary_key", "autoincrement"];
+    change.column = Some(Box::new(Change { remove: default_keywords, ..Change::default() }));
+    let taken_out = take_out(operation, table, definition, &mut change, context)?;
     if let (false, Some(column)) = (column.nullable, &mut change.column) {
         column.set.push(("nullable", "True"));
     }
-    let mut steps = vec![
-        moment(Action::Original(change), false),
-        moment(
-            Action::SetDefault {
-                table: table.clone(),
-                column: column.name.clone(),
-                default: default.clone(),
-            },
-            false,
-        ),
-        Step {
-            action: Action::Backfill(Backfill {
-                table: sql_table.clone(),
-                key,
-                set: format!("SET {sql_column} = {value}"),
-                condition: Some(format!("{sql_column} IS NULL")),
-            }),
-            lock: Lock::RowExclusive,
-            cost: Cost::Batches,
-            for_rerun: false,
-        },
-    ];
-    if !column.nullable {
-        steps.extend(not_null(table, &sql_table, &column.name, context)?);
+    let execute = |sql| moment(Action::Execute(sql), false);
+    let mut steps = Vec::new();
+    steps.extend(sequence.iter().map(|sequence| execute(sequence.create())));
+    steps.push(moment(Action::Original(change), false));
+    if let Some(Sequence { name, .. }) = &sequence {
+        steps.push(execute(format!("ALTER SEQUENCE {name} OWNED BY {sql_table}.{sql_column}")));
+        steps.push(execute(format!("ALTER TABLE {sql_table} ALTER COLUMN {sql_column} SET DEFAULT {value}")));
     }
-    Ok(Recipe::new(steps))
+    if let Some(default) = default {
+        let (table, column) = (table.clone(), column.name.clone());
+        steps.push(moment(Action::SetDefault { table, column, default }, false));
+    }
+    steps.push(Step {
+        action: Action::Backfill(Backfill {
+            table: sql_table,
+            key,
+            set: format!("SET {sql_column} = {value}"),
+            condition: Some(format!("{sql_column} IS NULL")),
+        }),
+        lock: Lock::RowExclusive,
+        cost: Cost::Batches,
+        for_rerun: false,
+    });
+    if !column.nullable {
+        steps.extend(not_null(table, &column.name, context)?);
+    }
+    steps.extend(taken_out);
+    let applicability = if sequence.is_some() { Applicability::Unsafe } else { Applicability::Safe };
+    Ok(Recipe { steps, applicability })
 }
 
 /// The steps that make a column `NOT NULL` without looking at every row under a strong lock.
-fn not_null(
-    table: &TableArg,
-    sql_table: &str,
-    column: &str,
-    context: &Context,
-) -> Result<Vec<Step>, String> {
-    let proof = prove(table, &Arg::of(column), false, context)?;
-    let check = quoted(proof.name.value().unwrap_or_default());
-    let mut steps = proof.steps;
-    steps.push(moment(Action::SetNotNull { table: table.clone(), column: column.to_owned() }, false));
-    steps.push(moment(Action::Execute(format!("ALTER TABLE {sql_table} DROP CONSTRAINT {check}")), false));
+fn not_null(table: &TableArg, column: &str, context: &Context) -> Result<Vec<Step>, String> {
+    let Proof { mut steps, done } = prove(table, &Arg::of(column), false, context)?;
+    steps.push(moment(Action::SetNotNull { table: table.clone(), column: Arg::of(column) }, false));
+    steps.extend(done);
     Ok(steps)
 }

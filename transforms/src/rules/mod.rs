@@ -73,6 +73,7 @@ rules![
         batch_backfill,
         add_column_volatile_default,
         add_column_not_null,
+        add_column_inline_constraint,
         drop_column,
         drop_table,
         rename_column,

@@ -50,12 +50,12 @@
 //! ```
 
 use super::only_concurrent_indexes::display;
-use super::split_not_null::{moment, prove};
+use super::split_not_null::prove;
 use super::unique_constraint::using_index;
 use super::{Context, Violation};
 use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Cost, Lock, Recipe};
+use crate::recipe::{Cost, Lock, Recipe};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
     let OperationKind::AddConstraint(add) = &operation.kind else { return None };
@@ -83,10 +83,7 @@ fn fix(operation: &Operation, add: &AddConstraint, context: &Context) -> Result<
     let known = context.catalog.table(&table);
     for column in columns.iter().filter(|column| !known.is_some_and(|known| known.is_not_null(column))) {
         let proof = prove(&add.table, &Arg::of(column), false, context)?;
-        drops.push(moment(
-            Action::DropConstraint { table: add.table.clone(), name: proof.name },
-            false,
-        ));
+        drops.extend(proof.done);
         steps.extend(proof.steps);
     }
     steps.extend(build);

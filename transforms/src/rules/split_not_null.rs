@@ -103,46 +103,70 @@ fn is_proven(table: &TableName, alter: &AlterColumn, context: &Context) -> bool 
 
 fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<Recipe, String> {
     context.can_leave_transaction(operation)?;
-    if !alter.new_name.is_none() {
-        return Err("it also renames the column, which can't run a second time: rename it in a call of its own"
+    let renames = !alter.new_name.is_none();
+    if renames && context.settings.rerun == Rerun::Repair && context.later.iter().any(may_leave_transaction) {
+        return Err("it also renames the column, which can't run a second time, and what follows may commit it early"
             .to_owned());
     }
-    if alter.using {
-        return Err("it also converts the column with USING, which can't run a second time: use a call of its own"
-            .to_owned());
+    if alter.using && !alter.using_cast && context.settings.rerun == Rerun::Repair {
+        return Err("it also converts the column with USING, and a second run would convert it again".to_owned());
     }
-    let native = context.target().postgres >= 18;
-    let proof = prove(&alter.table, &alter.column, native, context)?;
+    let Proof { steps: proof, done } =
+        prove(&alter.table, &alter.column, context.target().postgres >= 18, context)?;
+    let (table, column) = (alter.table.clone(), alter.column.clone());
     let mut steps = Vec::new();
-    let combined = alter.type_.is_some();
-    if combined {
+    let mut change = Change::default();
+    if renames {
+        change.remove.extend(["new_column_name", "name"]);
+    }
+    if alter.type_.is_some() {
         // Alembic changes the type first, which may check every constraint of the column.
-        let change = Change { remove: vec!["nullable"], ..Change::default() };
+        change.remove.push("nullable");
+        steps.push(moment(Action::Original(change), false));
+        steps.extend(proof);
+        steps.push(moment(Action::SetNotNull { table: table.clone(), column: column.clone() }, false));
+    } else {
+        steps.extend(proof);
         steps.push(moment(Action::Original(change), false));
     }
-    steps.extend(proof.steps);
-    let table = alter.table.clone();
-    let column = alter.column.as_str().unwrap_or_default().to_owned();
-    let set = if combined {
-        Action::SetNotNull { table: table.clone(), column }
-    } else {
-        Action::Original(Change::default())
-    };
-    steps.push(moment(set, false));
-    if !native {
-        steps.push(moment(Action::DropConstraint { table, name: proof.name }, false));
+    steps.extend(done);
+    if renames {
+        let new_name = alter.new_name.clone();
+        steps.push(moment(Action::RenameColumn { table, column, new_name }, false));
     }
     Ok(Recipe::new(steps))
 }
 
-/// A constraint that proves a column to be free of NULL.
-pub(super) struct Proof {
-    pub(super) name: Name,
-    /// The steps that add and validate it.
-    pub(super) steps: Vec<Step>,
+/// Whether a statement runs, or may be made to run, outside of the migration's transaction, which commits what stands
+/// in front of it.
+fn may_leave_transaction(operation: &Operation) -> bool {
+    operation.autocommit
+        || match &operation.kind {
+            OperationKind::AddColumn { definition, .. } => {
+                definition.generated.is_some()
+                    || !definition.constraints.is_empty()
+                    || !definition.indexes.is_empty()
+            }
+            OperationKind::AlterColumn(alter) => alter.nullable == Some(false) || alter.type_.is_some(),
+            OperationKind::CreateIndex(_)
+            | OperationKind::DropIndex(_)
+            | OperationKind::AddConstraint(_)
+            | OperationKind::Update(_)
+            | OperationKind::Commit
+            | OperationKind::Opaque { .. } => true,
+            _ => false,
+        }
 }
 
-/// With `native` it is the not-null constraint itself, else a check that can go afterwards.
+/// A constraint that proves a column to be free of NULL.
+pub(super) struct Proof {
+    /// The steps that add and validate it.
+    pub(super) steps: Vec<Step>,
+    /// What takes it away once the column is `NOT NULL`.
+    pub(super) done: Option<Step>,
+}
+
+/// With `native` it is the not-null constraint itself where its name is known, else a check that can go afterwards.
 pub(super) fn prove(
     table: &TableArg,
     column: &Arg,
@@ -151,31 +175,39 @@ pub(super) fn prove(
 ) -> Result<Proof, String> {
     let known = context.table(table)?;
     let Name::Given(column) = context.given_name(column)? else { return Err("its name is not known".to_owned()) };
-    if ![&table.name, &table.schema, &column].iter().all(|name| name.literal || name.range.is_none()) {
-        return Err("the names of its table and column are not spelled out".to_owned());
-    }
     if context.target().postgres < 12 {
         return Err("PostgreSQL trusts a validated check constraint since 12".to_owned());
+    }
+    let table = || table.clone();
+    let scan = |action| Step {
+        action,
+        lock: Lock::ShareUpdateExclusive,
+        cost: Cost::Scan,
+        for_rerun: false,
+    };
+    if ![&table().name, &table().schema, &column].iter().all(|name| name.literal || name.range.is_none()) {
+        return Ok(Proof {
+            steps: vec![scan(Action::ProveNotNull { table: table(), column: column.clone() })],
+            done: Some(moment(Action::DropNotNullProof { table: table(), column }, false)),
+        });
     }
     let columns = [column.as_str().unwrap_or_default().to_owned()];
     let name = Name::Chosen(if native {
         naming::constraint_name(&known.name, &columns, "not_null", |_| false)
     } else {
-        naming::constraint_name(&format!("safemig_{}", known.name), &columns, "nn", |_| false)
+        naming::constraint_name(&format!("{}{}", naming::TEMPORARY, known.name), &columns, "nn", |_| false)
     });
-    let table = || table.clone();
+    let drop = |for_rerun| {
+        moment(Action::DropConstraint { table: table(), name: name.clone() }, for_rerun)
+    };
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair {
-        steps.push(moment(Action::DropConstraint { table: table(), name: name.clone() }, true));
+        steps.push(drop(true));
     }
-    steps.push(moment(Action::AddNotNull { table: table(), column, name: name.clone(), native }, false));
-    steps.push(Step {
-        action: Action::ValidateConstraint { table: table(), name: name.clone() },
-        lock: Lock::ShareUpdateExclusive,
-        cost: Cost::Scan,
-        for_rerun: false,
-    });
-    Ok(Proof { name, steps })
+    let add = Action::AddNotNull { table: table(), column, name: name.clone(), native };
+    steps.push(moment(add, false));
+    steps.push(scan(Action::ValidateConstraint { table: table(), name: name.clone() }));
+    Ok(Proof { steps, done: (!native).then(|| drop(false)) })
 }
 
 /// A step that takes the strongest lock for a moment.

@@ -300,6 +300,16 @@ impl Reader<'_> {
                 }
                 return;
             }
+            Stmt::CreateDomain(create) => match create.domain() {
+                Some(domain) => OperationKind::CreateDomain {
+                    domain: self.qualified(&domain),
+                    constrained: create.domain_qualifiers().any(|qualifier| {
+                        let words = update::words(self.of(&qualifier));
+                        words.iter().any(|word| matches!(word.as_str(), "check" | "not"))
+                    }),
+                },
+                None => unread(),
+            },
             Stmt::AlterType(alter) => self.alter_type(alter, range).unwrap_or_else(unread),
             Stmt::Truncate(truncate) => {
                 let tables: Option<Vec<_>> = truncate

@@ -65,7 +65,13 @@ impl Reader<'_> {
             None if read.name.is_none() => return None,
             None => Vec::new(),
         };
-        Some(Constraint { name: read.name.value, kind: read.kind, columns })
+        Some(Constraint {
+            name: read.name.value,
+            kind: read.kind,
+            columns,
+            condition: read.condition,
+            inline: None,
+        })
     }
 
     fn column(&self, column: &ast::Column, definition: &mut Definition) {
@@ -118,12 +124,20 @@ impl Reader<'_> {
                 ast::Constraint::CheckConstraint(_) => ConstraintKind::Check,
                 _ => continue,
             };
+            let condition = match constraint {
+                ast::Constraint::CheckConstraint(check) => check.expr(),
+                _ => None,
+            };
             let given = constraint.syntax().children().find_map(ast::ConstraintNameClause::cast);
             let name_of = given.and_then(|clause| clause.constraint_name());
             definition.constraints.push(Constraint {
                 name: name_of.map_or(Value::None, |name| self.arg(extent(name.syntax())).value),
                 kind,
-                columns: vec![name.clone()],
+                columns: condition
+                    .as_ref()
+                    .map_or_else(|| vec![name.clone()], |condition| self.columns_of(condition.syntax())),
+                condition: condition.map(|condition| self.of(&condition).to_owned()),
+                inline: None,
             });
         }
         definition.columns.push(column);
@@ -175,7 +189,7 @@ impl Reader<'_> {
             },
             AlterTableAction::AddColumn(add) => {
                 let constraints: Vec<_> = add.constraints().collect();
-                let mut definition = Definition::default();
+                let mut definition = Definition { inline_references: true, ..Definition::default() };
                 self.define_column(self.of(&add.column_name()?), add.ty(), &constraints, &mut definition);
                 OperationKind::AddColumn {
                     table: table.clone(),
@@ -349,5 +363,6 @@ fn altered(table: &TableArg, column: Arg) -> AlterColumn {
         type_: None,
         server_default: None,
         using: false,
+        using_cast: false,
     }
 }
