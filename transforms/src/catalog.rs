@@ -575,18 +575,13 @@ impl Catalog {
         }
         for index in &definition.indexes {
             let name = match (&index.name, index.elements.first()) {
-                (Some(name), _) => name.clone(),
-                (None, Some(IndexElement::Column(column))) => match self.column_index_name(table, column) {
-                    Some(name) => name,
-                    None => {
-                        self.change(table, |table| table.complete = false);
-                        continue;
-                    }
-                },
-                _ => {
-                    self.change(table, |table| table.complete = false);
-                    continue;
-                }
+                (Some(name), _) => Some(name.clone()),
+                (None, Some(IndexElement::Column(column))) => self.column_index_name(table, column),
+                _ => None,
+            };
+            let Some(name) = name else {
+                self.change(table, |table| table.complete = false);
+                continue;
             };
             self.add_index(table, &name, index.unique, index.elements.clone(), false, certain);
         }
