@@ -199,7 +199,9 @@ impl Printer<'_> {
                     self.alter_column(op, table, column, "nullable", "False")
                 }
                 Action::ProveNotNull { .. } if guarded => {
-                    return Err("a condition may take the constraint of an interrupted run for done".to_owned());
+                    return Err(
+                        "a condition may take the constraint of an interrupted run for done".to_owned()
+                    );
                 }
                 Action::ProveNotNull { table, column } => {
                     let names = [self.argument(&table.name), self.argument(column)];
