@@ -16,6 +16,7 @@ use ruff_text_size::TextRange;
 use safemig_transforms::analysis::History;
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::python::Module;
 use safemig_transforms::settings::{Naming, Rerun, Settings, Target};
 
 use crate::config::{self, Config};
@@ -69,6 +70,8 @@ pub(crate) struct Group {
     pub(crate) settings: Settings,
     pub(crate) versions: Versions,
     pub(crate) naming: NamingConvention,
+    /// Where the project gives its connections a `lock_timeout`: `migrations/env.py:12`.
+    pub(crate) lock_timeout: Option<String>,
 }
 
 /// An `env.py`. It is no part of a history, and reported only where it was named, or all was.
@@ -332,9 +335,32 @@ fn whole_project(
         }
     }
     let versions = versions_of(&project.root, wanted);
-    let settings = settings(wanted, &versions, &naming);
+    let lock_timeout = lock_timeout(&project, directory);
+    let mut settings = settings(wanted, &versions, &naming);
+    if lock_timeout.is_some() {
+        settings.lock_timeout = None;
+    }
     let history = History::new(migrations, &settings);
-    Group { project, history, files, invalid, unclear, settings, versions, naming }
+    Group { project, history, files, invalid, unclear, settings, versions, naming, lock_timeout }
+}
+
+/// Where a project gives its connections a `lock_timeout`, as far as it can be seen: in its `env.py`, or
+/// in the URL of its configuration.
+fn lock_timeout(project: &AlembicProject, directory: &Path) -> Option<String> {
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    let in_environment = project.env_py.as_deref().and_then(|path| {
+        let module = Module::parse(read(path)?).ok()?;
+        let range = environment::lock_timeout(&module)?;
+        Some((path, module.position(range.start()).line))
+    });
+    let in_configuration = || {
+        let path = project.config_path.as_deref()?;
+        let text = read(path)?;
+        let sets = |line: &str| !line.trim_start().starts_with(['#', ';']) && line.contains("lock_timeout");
+        Some((path, text.lines().position(sets)? + 1))
+    };
+    let (path, line) = in_environment.or_else(in_configuration)?;
+    Some(format!("{}:{line}", shown(path, directory)))
 }
 
 /// How far above a project its lock file may stand (a workspace, a monorepo).
@@ -390,6 +416,7 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
         },
         other_databases: options.other_databases,
         small_tables: options.small_tables.clone().unwrap_or_default(),
+        lock_timeout: options.lock_timeout.clone(),
     }
 }
 

@@ -825,3 +825,43 @@ fn unsafe_fixes_are_made_only_when_they_are_asked_for() {
     project.run(&["fix", "--unsafe-fixes"]).ends_with(0);
     assert!(project.read("migrations/versions/b.py").contains("_backfill('a', 'id', 'SET b = 1')"));
 }
+
+#[test]
+fn a_lock_timeout_is_written_only_where_it_is_configured_and_not_there_yet() {
+    let drop = UNSAFE.replace("op.create_index('ix_a_id', 'a', ['id'])", "op.drop_constraint('ck', 'a')");
+    // Two findings: in `downgrade`, the table goes.
+    let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", drop.as_bytes())]);
+    assert_eq!(project.run(&["check"]).ends_with(0).stdout, "");
+    project.write("safemig.toml", b"lock-timeout = \"3s\"\n");
+    let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+    assert!(
+        run.stdout.contains(
+            "migrations/versions/bbb.py:8:5: lock-timeout [*] Dropping constraint `ck` waits for ACCESS EXCLUSIVE on `a`"
+        ),
+        "{}",
+        run.stdout
+    );
+    let diff = project.run(&["fix", "--dry-run"]).ends_with(1).stdout;
+    assert_eq!(diff.matches("+    with _lock_timeout('3s'):\n").count(), 2, "{diff}");
+
+    let places: [(&str, &str, usize); 4] = [
+        ("migrations/env.py", "# lock_timeout\n\"\"\"lock_timeout\"\"\"\ntarget_metadata = None\n", 0),
+        ("migrations/env.py", "\nconnect_args = {'options': '-c lock_timeout=5s'}\n", 2),
+        ("migrations/env.py", "settings = dict(lock_timeout='5s')\n", 1),
+        (
+            "alembic.ini",
+            "[alembic]\nscript_location = migrations\n# lock_timeout\nsqlalchemy.url = postgresql:///a?options=-c%%20lock_timeout%%3D5s\n",
+            4,
+        ),
+    ];
+    for (path, text, line) in places {
+        project.write("migrations/env.py", b"target_metadata = None\n");
+        project.write(path, text.as_bytes());
+        let run = project.run(&["check"]).ends_with(i32::from(line == 0));
+        let warning = format!(
+            "warning: `lock-timeout` of the configuration has no effect: {path}:{line} sets `lock_timeout`, \
+             which also ends concurrent builds\n"
+        );
+        assert_eq!(run.stderr.contains(&warning), line != 0, "{path}: {}", run.stderr);
+    }
+}

@@ -46,6 +46,7 @@ fixtures! {
     foreign_keys
     guards
     inline_constraints
+    lock_timeout
     mixed_revision
     not_null
     partitions

@@ -94,6 +94,12 @@ impl Session {
             ));
         }
         for group in &self.histories.groups {
+            if let (Some(_), Some(place)) = (&self.config.options.lock_timeout, &group.lock_timeout) {
+                terminal.warning(&format!(
+                    "`lock-timeout` of the configuration has no effect: {place} sets `lock_timeout`, which also \
+                     ends concurrent builds"
+                ));
+            }
             for note in &group.project.notes {
                 // Configuration that was asked for by name is not passed over silently.
                 if input.alembic.alembic_config.is_some() {
@@ -290,7 +296,6 @@ fn filter(input: &Input, config: &Config, directory: &Path) -> Result<Filter> {
 fn without_effect(options: &config::Options) -> Vec<&'static str> {
     [
         (options.split == Some(Split::Revision), "split"),
-        (options.lock_timeout.is_some(), "lock-timeout"),
         (options.max_index_columns.is_some(), "max-index-columns"),
         (options.require_ignore_reason == Some(true), "require-ignore-reason"),
     ]

@@ -7,14 +7,14 @@ use ruff_text_size::{Ranged, TextRange};
 
 use crate::catalog::Catalog;
 use crate::history::RevisionMap;
-use crate::layout::{self, Planned, Rerunnable};
+use crate::layout::{self, Others, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::naming::convention::{self, Convention, Named};
 use crate::operations::guard::fragile;
 use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, TableName};
 use crate::python::value::{Arg, Dialects, Value};
-use crate::recipe::{Action, Argument, Name, Recipe};
+use crate::recipe::{Action, Argument, Around, Lock, Name, Recipe};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
@@ -221,12 +221,16 @@ fn mentions(migration: &Migration) -> Portability {
 /// What tells operations apart: the call, and the place in its SQL text.
 type CallKey = (u32, u32, usize, usize);
 
-/// A rule's word on one run of an operation.
+/// What the rules say about one run of an operation.
 struct Instance<'a> {
     direction: Direction,
     operation: &'a Operation,
-    violation: Option<(&'static Rule, Violation)>,
+    violation: Option<Judgement>,
+    /// For the case that it stays as it is.
+    remaining: Option<Judgement>,
 }
+
+type Judgement = (&'static Rule, Violation);
 
 fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selected: &Selection) -> Report {
     let mut calls: BTreeMap<CallKey, Vec<Instance>> = BTreeMap::new();
@@ -241,13 +245,17 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     report.after_upgrade = after_upgrade;
     report.after_downgrade = after_downgrade;
     for instances in calls.values() {
-        let Some(finding) = merge(instances) else { continue };
-        let first = migration.module.position(finding.statement.start()).line;
-        let last = migration.module.position(finding.statement.end()).line;
-        if migration.suppressions.suppresses(&finding.rule.name(), first, last).is_some() {
-            report.suppressed.push(finding);
-        } else {
-            report.findings.push(finding);
+        let mut changes = false;
+        let found = [merge(instances, |instance| instance.violation.as_ref()), merge_remaining(instances)];
+        for (index, finding) in found.into_iter().enumerate().filter_map(|(at, found)| Some((at, found?))) {
+            let first = migration.module.position(finding.statement.start()).line;
+            let last = migration.module.position(finding.statement.end()).line;
+            if migration.suppressions.suppresses(&finding.rule.name(), first, last).is_some() {
+                report.suppressed.push(finding);
+            } else if index == 0 || !changes {
+                changes |= finding.fix.is_ok();
+                report.findings.push(finding);
+            }
         }
     }
     report
@@ -266,15 +274,29 @@ fn contradicts_names(operation: &Operation, catalog: &Catalog) -> bool {
     }
 }
 
-/// The statements that are a `COMMIT` and nothing else.
-fn commits(migration: &Migration) -> Vec<TextRange> {
-    let operations = migration.upgrade.operations.iter().chain(&migration.downgrade.operations);
+/// What the layout has to know of the statements that no plan is for.
+fn others(migration: &Migration) -> Others {
+    let operations = || migration.upgrade.operations.iter().chain(&migration.downgrade.operations);
     let alone = |operation: &&Operation| {
         operation.kind == OperationKind::Commit
             && operation.origin.call == operation.origin.statement
             && operation.origin.is_alone()
     };
-    operations.filter(alone).map(|operation| operation.origin.statement).collect()
+    let waits = |operation: &&Operation| {
+        // `batch_op.create_table_comment` and the like.
+        let harmless = matches!(operation.origin.receiver, Receiver::Batch(_))
+            && operation.kind == OperationKind::Harmless { sql: None };
+        !harmless && !stops_writers(operation)
+    };
+    Others {
+        commits: operations().filter(alone).map(|operation| operation.origin.statement).collect(),
+        unlimited: operations().filter(waits).map(|operation| operation.origin.call).collect(),
+    }
+}
+
+/// Whether it takes a lock for which others have to stop; not known is no.
+fn stops_writers(operation: &Operation) -> bool {
+    operation.strongest_lock().is_some_and(Lock::stops_writers)
 }
 
 /// Run one function over the catalog.
@@ -301,12 +323,14 @@ fn replay<'a>(
             later: &walked.operations[index + 1..],
             settings,
         };
-        let violation = if walked.fails_at.is_some() {
-            // Nothing of this function is ever committed.
-            None
-        } else {
-            rules.iter().find_map(|rule| Some((*rule, rule.check(operation, &context)?)))
+        let ask = |remaining| {
+            // Nothing of a function that fails is ever committed.
+            let rules = rules
+                .iter()
+                .filter(|rule| walked.fails_at.is_none() && rule.is_about_remaining() == remaining);
+            rules.into_iter().find_map(|rule| Some((*rule, rule.check(operation, &context)?)))
         };
+        let (violation, remaining) = (ask(false), ask(true));
         let call = operation.origin.call;
         if rerun::succeeds_first(operation, direction, &catalog) {
             report.as_expected.insert(operation.origin.key());
@@ -323,7 +347,7 @@ fn replay<'a>(
                 fails.get_or_insert_with(reason);
             }
         }
-        instances.push(Instance { direction, operation, violation });
+        instances.push(Instance { direction, operation, violation, remaining });
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
             OperationKind::CreateObject { object: Object::MaterializedView, name, .. } => {
@@ -369,12 +393,28 @@ fn is_unparsed(operation: &Operation) -> bool {
         && matches!(&operation.kind, OperationKind::Opaque { reason, .. } if reason == UNPARSED)
 }
 
+/// The finding about a call that stays as it is.
+fn merge_remaining(instances: &[Instance]) -> Option<Finding> {
+    let mut finding = merge(instances, |instance| instance.remaining.as_ref())?;
+    if finding.fix.is_ok() {
+        if !instances.iter().all(|instance| stops_writers(instance.operation)) {
+            finding.fix = Err("it also does what has to wait for its locks".to_owned());
+        } else if instances.iter().any(|instance| instance.operation.lock_timeout) {
+            finding.fix =
+                Err("it runs both inside and outside of a `with` block for a lock timeout".to_owned());
+        }
+    }
+    Some(finding)
+}
+
 /// One finding for all runs of a call.
-fn merge(instances: &[Instance]) -> Option<Finding> {
+fn merge<'a>(
+    instances: &'a [Instance<'a>],
+    said: impl Fn(&'a Instance<'a>) -> Option<&'a Judgement>,
+) -> Option<Finding> {
     let (first, (rule, violation)) =
-        instances.iter().find_map(|instance| Some((instance, instance.violation.as_ref()?)))?;
-    let recipes: Vec<_> =
-        instances.iter().filter_map(|instance| Some(&instance.violation.as_ref()?.1.fix)).collect();
+        instances.iter().find_map(|instance| Some((instance, said(instance)?)))?;
+    let recipes: Vec<_> = instances.iter().filter_map(|instance| Some(&said(instance)?.1.fix)).collect();
     let failed = recipes.iter().find(|recipe| recipe.is_err());
     let same_shape = || {
         let mut shapes = recipes.iter().filter_map(|recipe| recipe.as_ref().ok()).map(shape);
@@ -398,6 +438,10 @@ fn merge(instances: &[Instance]) -> Option<Finding> {
         .ok()
         .and_then(Recipe::worst)
         .map(|step| format!("{} {}", step.lock, step.cost.duration()));
+    let lock_after = match fix.as_ref().map(|recipe| &recipe.around) {
+        Ok(Around::LockTimeout(timeout)) => Some(format!("a lock within {timeout}, or an error")),
+        _ => lock_after,
+    };
     Some(Finding {
         rule,
         direction: first.direction,
@@ -448,7 +492,7 @@ fn spelled_out(recipe: Recipe, runs: &[&Result<Recipe, String>]) -> Recipe {
             _ => vec![step],
         }
     });
-    Recipe { steps: steps.collect(), applicability: recipe.applicability }
+    Recipe { steps: steps.collect(), applicability: recipe.applicability, around: recipe.around }
 }
 
 /// A recipe without the values of names that are spelled in the source.
@@ -530,18 +574,23 @@ impl Report {
         let mut notes: BTreeSet<String> = BTreeSet::new();
         let mut owned: Option<(Migration, Report)> = None;
         let mut passes = 0;
+        let mut released = false;
         while passes < MAX_PASSES {
             let (migration, report) = match &owned {
                 Some((migration, report)) => (migration, report),
                 None => (migration, self),
             };
-            let chosen: Vec<&Finding> = report
+            let mut chosen: Vec<&Finding> = report
                 .findings
                 .iter()
                 .filter(|finding| {
                     finding.fix.is_ok() && allowed(finding) && !refused.contains_key(&finding.key())
                 })
                 .collect();
+            // What stays in its place waits until everything else has moved.
+            if chosen.iter().any(|finding| finding.moves()) {
+                chosen.retain(|finding| finding.moves());
+            }
             let mut plans: Vec<Planned> = chosen
                 .iter()
                 .filter_map(|finding| {
@@ -555,7 +604,8 @@ impl Report {
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
             let outcome =
-                layout::rewrite(&migration.module, &plans, &commits(migration), &early.keywords, portability);
+                layout::rewrite(&migration.module, &plans, &others(migration), &early.keywords, portability);
+            let refused_before = refused.len();
             for (plan, reason) in outcome.refused {
                 if let Some(finding) = chosen.get(plan) {
                     refused.insert(finding.key(), reason);
@@ -575,6 +625,13 @@ impl Report {
                 }
                 continue;
             };
+            if released && refused.len() > refused_before {
+                // A statement left its block in vain.
+                (owned, passes, released) = (None, 0, false);
+                notes.clear();
+                continue;
+            }
+            released |= outcome.released;
             notes.extend(early.notes);
             let report = check_one(&next, &self.before, settings, selected);
             owned = Some((next, report));
@@ -638,6 +695,11 @@ impl Report {
 type Key = (&'static str, Direction, String);
 
 impl Finding {
+    /// Whether its fix moves the operation.
+    fn moves(&self) -> bool {
+        self.fix.as_ref().is_ok_and(|recipe| recipe.around == Around::AutocommitBlock)
+    }
+
     /// The table that the operation works on, as far as it is known.
     #[must_use]
     pub fn table(&self) -> Option<TableName> {
@@ -704,7 +766,8 @@ fn early(
     settings: &Settings,
 ) -> Early {
     let mut early = Early::default();
-    if settings.rerun == Rerun::Plain {
+    let commits = |plan: &Planned| plan.recipe.around == Around::AutocommitBlock;
+    if settings.rerun == Rerun::Plain || !plans.iter().any(commits) {
         return early;
     }
     let planned: BTreeSet<CallKey> = plans.iter().map(|plan| plan.operation.origin.key()).collect();

@@ -75,6 +75,17 @@ impl Cost {
 pub struct Recipe {
     pub steps: Vec<Step>,
     pub applicability: Applicability,
+    pub around: Around,
+}
+
+/// What the steps stand in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Around {
+    /// An autocommit block: each runs in a transaction of its own.
+    #[default]
+    AutocommitBlock,
+    /// Where the author's call stands, with this `lock_timeout` as long as it runs.
+    LockTimeout(String),
 }
 
 /// Whether a fix is applied without being asked for by name; ruff's word.
@@ -98,7 +109,7 @@ impl Applicability {
     }
 }
 
-/// One step; each runs in a transaction of its own.
+/// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub action: Action,
@@ -248,7 +259,7 @@ impl Recipe {
     /// A safe fix.
     #[must_use]
     pub fn new(steps: Vec<Step>) -> Self {
-        Self { steps, applicability: Applicability::Safe }
+        Self { steps, ..Self::default() }
     }
 
     /// The longest-held strong lock: what the finding shows as "after".

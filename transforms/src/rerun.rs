@@ -83,7 +83,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         }
         _ => return How::AsItIs,
     };
-    let callable = sql || operation.origin.receiver != Receiver::Other;
+    let callable = sql || !matches!(operation.origin.receiver, Receiver::Bind | Receiver::Other);
     let possible = known && callable && operation.origin.fixed_in_place.is_none();
     if possible { How::With(keyword) } else { How::Impossible }
 }

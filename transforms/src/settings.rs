@@ -78,6 +78,9 @@ pub struct Settings {
     pub other_databases: Option<bool>,
     /// Tables that are short enough to lock.
     pub small_tables: Vec<String>,
+    /// How long a statement may wait for a strong lock, as PostgreSQL writes a time (`5s`); `None`
+    /// where nothing shall limit it, or the connection does already.
+    pub lock_timeout: Option<String>,
 }
 
 impl Target {

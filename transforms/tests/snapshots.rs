@@ -215,6 +215,7 @@ fn settings(words: &[String]) -> Settings {
             "sqlalchemy-version" => settings.target.sqlalchemy = Some(version()),
             "postgres-version" => settings.target.postgres = value.parse().expect("a number"),
             "rerun" => settings.rerun = safemig_transforms::settings::Rerun::Plain,
+            "lock-timeout" => settings.lock_timeout = Some(value.trim_matches('"').to_owned()),
             "small-tables" => settings.small_tables = vec![value.trim_matches(['[', ']', '"']).to_owned()],
             other => panic!("unknown setting {other}"),
         }

@@ -8,7 +8,9 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use ruff_text_size::TextRange;
+use ruff_python_ast::visitor::{Visitor, walk_interpolated_string_element, walk_keyword, walk_stmt};
+use ruff_python_ast::{InterpolatedStringElement, Keyword as CallKeyword, Stmt, StringLiteral};
+use ruff_text_size::{Ranged, TextRange};
 
 use crate::analysis::Selection;
 use crate::layout;
@@ -127,6 +129,47 @@ pub struct Fixed {
     pub source: Option<String>,
     /// The findings that are left, where they stand in the new text.
     pub left: Vec<Finding>,
+}
+
+/// Where an `env.py` gives its connections a `lock_timeout`, or runs a statement that sets it: the
+/// first text, or keyword, that names it.
+#[must_use]
+pub fn lock_timeout(module: &Module) -> Option<TextRange> {
+    const NAME: &str = "lock_timeout";
+    struct Find(Option<TextRange>);
+    impl<'a> Visitor<'a> for Find {
+        fn visit_stmt(&mut self, statement: &'a Stmt) {
+            let is_comment =
+                matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr());
+            if !is_comment {
+                walk_stmt(self, statement);
+            }
+        }
+        fn visit_keyword(&mut self, keyword: &'a CallKeyword) {
+            if keyword.arg.as_ref().is_some_and(|name| name.as_str() == NAME) {
+                self.0.get_or_insert(keyword.range());
+            }
+            walk_keyword(self, keyword);
+        }
+        fn visit_string_literal(&mut self, literal: &'a StringLiteral) {
+            if literal.value.contains(NAME) {
+                self.0.get_or_insert(literal.range());
+            }
+        }
+        fn visit_interpolated_string_element(&mut self, element: &'a InterpolatedStringElement) {
+            if let InterpolatedStringElement::Literal(literal) = element
+                && literal.value.contains(NAME)
+            {
+                self.0.get_or_insert(literal.range());
+            }
+            walk_interpolated_string_element(self, element);
+        }
+    }
+    let mut find = Find(None);
+    for statement in module.body() {
+        find.visit_stmt(statement);
+    }
+    find.0
 }
 
 impl Environment {

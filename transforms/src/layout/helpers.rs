@@ -18,10 +18,11 @@ pub(crate) enum Helper {
     DropNotNullProof,
     Backfill,
     BackfillByPlace,
+    LockTimeout,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 10] = [
+pub(crate) const ALL: [Helper; 11] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
@@ -32,6 +33,7 @@ pub(crate) const ALL: [Helper; 10] = [
     Helper::DropNotNullProof,
     Helper::Backfill,
     Helper::BackfillByPlace,
+    Helper::LockTimeout,
 ];
 
 /// The function that makes a constraint of an index: its name, what follows its parameters, its docstring, and the
@@ -94,6 +96,7 @@ impl Helper {
             Self::DropNotNullProof => "_drop_not_null_proof",
             Self::Backfill => "_backfill",
             Self::BackfillByPlace => "_backfill_by_place",
+            Self::LockTimeout => "_lock_timeout",
         }
     }
 
@@ -121,6 +124,7 @@ impl Helper {
             Self::BackfillByPlace => {
                 "Update a table in batches of 500 pages, each in a transaction of its own."
             }
+            Self::LockTimeout => "Wait for a lock no longer than this; then the session's own value is back.",
         }
     }
 
@@ -291,7 +295,31 @@ impl Helper {
     op.execute("RESET statement_timeout")
 "#
             }
+            // In a transaction all is local, so that a `SET LOCAL` of somebody else stays as local as it
+            // was; in an autocommit block that would do nothing, and `safemig.local` is gone at once.
+            // After a failure a rollback brings the value back, or the session ends.
+            Self::LockTimeout => {
+                r#"@contextmanager
+def _lock_timeout(timeout):
+    """Wait for a lock no longer than this; then the session's own value is back."""
+    postgresql = op.get_context().dialect.name == "postgresql"
+    local = "current_setting('safemig.local', true) = 'true'"
+    if postgresql:
+        op.execute("SELECT set_config('safemig.lock_timeout', current_setting('lock_timeout'), false)")
+        op.execute("SELECT set_config('safemig.local', 'true', true)")
+        op.execute(f"SELECT set_config('lock_timeout', '{timeout}', {local})")
+    yield
+    if postgresql:
+        op.execute(f"SELECT set_config('lock_timeout', current_setting('safemig.lock_timeout'), {local})")
+"#
+            }
         }
+    }
+
+    /// What its source needs from the standard library: a module and a name in it.
+    #[must_use]
+    pub(crate) fn import(self) -> Option<(&'static str, &'static str)> {
+        (self == Self::LockTimeout).then_some(("contextlib", "contextmanager"))
     }
 
     /// The function for a file that indents by `unit` and calls the operations `op`.

@@ -9,6 +9,7 @@
 pub(crate) mod call;
 pub(crate) mod helpers;
 mod sql;
+mod timeout;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +52,9 @@ pub struct Outcome {
     pub source: Option<String>,
     /// Plans (by index) that could not be laid out, and why.
     pub refused: Vec<(usize, String)>,
+    /// Statements were taken out of a block that limits how long they wait for a lock, to change in
+    /// the next pass.
+    pub released: bool,
 }
 
 /// The helper functions that a rewritten file may get, by name, as a file that indents by four
@@ -59,21 +63,30 @@ pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
     helpers::ALL.into_iter().map(|helper| (helper.name(), helper.source("op", "    ", "\n")))
 }
 
-/// Rewrite one file. `commits` are the statements that are a `COMMIT` and nothing else: one just in
-/// front of a block is not needed any more.
+/// What else a file does.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// The statements that are a `COMMIT` and nothing else: one just in front of a block is not
+    /// needed any more.
+    pub commits: Vec<TextRange>,
+    /// The calls that have to wait for their locks, however long.
+    pub unlimited: Vec<TextRange>,
+}
+
+/// Rewrite one file.
 #[must_use]
 pub fn rewrite(
     module: &Module,
     plans: &[Planned],
-    commits: &[TextRange],
+    others: &Others,
     rerunnable: &[Rerunnable],
     portability: Portability,
 ) -> Outcome {
     if has_lone_carriage_return(module.source()) {
         let reason = "the file has lines that end in a lone carriage return";
         return Outcome {
-            source: None,
             refused: (0..plans.len()).map(|plan| (plan, reason.to_owned())).collect(),
+            ..Outcome::default()
         };
     }
     let renderer = Renderer::new(module);
@@ -85,7 +98,8 @@ pub fn rewrite(
         renderer: &renderer,
         printer,
         plans,
-        commits,
+        commits: &others.commits,
+        unlimited: &others.unlimited,
         portability,
         prepared: BTreeMap::new(),
         refused: BTreeMap::new(),
@@ -95,6 +109,7 @@ pub fn rewrite(
         helpers: BTreeSet::new(),
         import: ModuleOp::find(module),
         placed: BTreeSet::new(),
+        released: false,
     };
     layout.prepare(rerunnable);
     layout.suite(module.body(), "");
@@ -131,6 +146,8 @@ struct Layout<'a> {
     plans: &'a [Planned<'a>],
     /// Statements that are a `COMMIT` and nothing else.
     commits: &'a [TextRange],
+    /// Calls that have to wait for their locks.
+    unlimited: &'a [TextRange],
     portability: Portability,
     prepared: BTreeMap<usize, Prepared>,
     refused: BTreeMap<usize, String>,
@@ -143,6 +160,7 @@ struct Layout<'a> {
     helpers: BTreeSet<Helper>,
     import: ModuleOp,
     placed: BTreeSet<usize>,
+    released: bool,
 }
 
 /// A plan, ready to print.
@@ -216,11 +234,16 @@ impl<'a> Layout<'a> {
     fn prepare(&mut self, rerunnable: &[Rerunnable]) {
         let mut shared: BTreeMap<TextSize, Vec<usize>> = BTreeMap::new();
         for (index, plan) in self.plans.iter().enumerate() {
-            if !plan.operation.origin.is_alone() {
+            let limit = timeout::limit(plan);
+            if limit.is_none() && !plan.operation.origin.is_alone() {
                 shared.entry(plan.operation.origin.statement.start()).or_default().push(index);
                 continue;
             }
-            match self.prepare_one(plan) {
+            let prepared = match limit {
+                Some(_) => self.prepare_limit(plan),
+                None => self.prepare_one(plan),
+            };
+            match prepared {
                 Ok(prepared) => {
                     self.prepared.insert(index, prepared);
                 }
@@ -286,10 +309,10 @@ impl<'a> Layout<'a> {
         let batch = match &origin.receiver {
             Receiver::Batch(batch) => Some(batch),
             // Of what no call is left, it does not matter on what it was made.
-            Receiver::Other if keeps_call && origin.sql.is_none() => {
+            Receiver::Bind | Receiver::Other if keeps_call && origin.sql.is_none() => {
                 return Err("it is not called on `op`".to_owned());
             }
-            Receiver::Op(_) | Receiver::Function | Receiver::Other => None,
+            Receiver::Op(_) | Receiver::Function | Receiver::Bind | Receiver::Other => None,
         };
         if batch.is_some_and(|batch| batch.recreated) {
             return Err("its batch block copies the table".to_owned());
@@ -326,15 +349,19 @@ impl<'a> Layout<'a> {
             return Err("a condition may take what an interrupted run leaves for done".to_owned());
         }
         for helper in &lines.helpers {
-            let taken = self.module.body().iter().any(|statement| {
-                matches!(statement, Stmt::FunctionDef(function)
-                    if function.name.as_str() == helper.name() && Helper::of(function).is_none())
-            });
-            if taken {
+            if self.is_taken(*helper) {
                 return Err(format!("the file has another function `{}`", helper.name()));
             }
         }
         Ok(Prepared { op, edits, elsewhere, lines })
+    }
+
+    /// Whether the file has a function of a helper's name that is not the helper.
+    fn is_taken(&self, helper: Helper) -> bool {
+        self.module.body().iter().any(|statement| {
+            matches!(statement, Stmt::FunctionDef(function)
+                if function.name.as_str() == helper.name() && Helper::of(function).is_none())
+        })
     }
 
     /// The `upgrade` or `downgrade` that an operation stands in.
@@ -386,7 +413,7 @@ impl<'a> Layout<'a> {
         match receiver {
             Receiver::Op(op) => op,
             Receiver::Batch(batch) => &batch.op,
-            Receiver::Function | Receiver::Other => self.import.name(),
+            Receiver::Function | Receiver::Bind | Receiver::Other => self.import.name(),
         }
     }
 
@@ -405,14 +432,14 @@ impl<'a> Layout<'a> {
             .filter(|plan| self.prepared.contains_key(plan))
     }
 
+    fn plans_of_batch(&self, id: BatchId) -> impl Iterator<Item = usize> {
+        let in_batch = move |plan: &Planned| matches!(&plan.operation.origin.receiver, Receiver::Batch(batch) if batch.id == id);
+        (0..self.plans.len()).filter(move |index| in_batch(&self.plans[*index]))
+    }
+
     fn batch_plans(&self, id: BatchId) -> Vec<usize> {
-        let in_batch = |plan: &Planned| matches!(&plan.operation.origin.receiver, Receiver::Batch(batch) if batch.id == id);
-        (0..self.plans.len())
-            .filter(|index| {
-                in_batch(&self.plans[*index])
-                    && !self.plans[*index].operation.autocommit
-                    && self.prepared.contains_key(index)
-            })
+        self.plans_of_batch(id)
+            .filter(|index| !self.plans[*index].operation.autocommit && self.prepared.contains_key(index))
             .collect()
     }
 
@@ -420,8 +447,12 @@ impl<'a> Layout<'a> {
         let mut index = 0;
         while index < body.len() {
             let statement = &body[index];
+            if let Some(end) = self.limit_run(body, index, parent) {
+                index = end;
+                continue;
+            }
             if let Stmt::With(with) = statement
-                && self.hoist(with, parent)
+                && (self.release(with, index, body, parent) || self.hoist(with, parent))
             {
                 index += 1;
                 continue;
@@ -621,10 +652,7 @@ impl<'a> Layout<'a> {
         let source = self.module.source();
         let newline = self.renderer.newline();
         let current = self.renderer.indentation(with.start());
-        let unit = match current.strip_prefix(parent) {
-            Some(unit) if !unit.is_empty() => unit,
-            _ => self.printer.stylist.indentation().as_str(),
-        };
+        let unit = self.unit(current, parent);
         let Some(first) = with.body.first() else { return false };
         let inner = self.renderer.indentation(first.start());
         let header = header_range(self.module, with);
@@ -674,6 +702,14 @@ impl<'a> Layout<'a> {
         let range = TextRange::new(source.line_start(with.start()), self.renderer.line_end(with.end()));
         self.unfold.push(edit::replace(range, out.trim_end_matches(['\r', '\n'])));
         true
+    }
+
+    /// What a suite is indented by, told by how far it is inside of its parent.
+    fn unit<'b>(&'b self, current: &'b str, parent: &str) -> &'b str {
+        match current.strip_prefix(parent) {
+            Some(unit) if !unit.is_empty() => unit,
+            _ => self.printer.stylist.indentation().as_str(),
+        }
     }
 
     /// Go into the suites of a statement that stays.
@@ -746,10 +782,7 @@ impl<'a> Layout<'a> {
     fn region(&mut self, statements: &'a [Stmt], parent: &str) {
         let (Some(first), Some(last)) = (statements.first(), statements.last()) else { return };
         let current = self.renderer.indentation(first.start());
-        let unit = match current.strip_prefix(parent) {
-            Some(unit) if !unit.is_empty() => unit.to_owned(),
-            _ => self.printer.stylist.indentation().as_str().to_owned(),
-        };
+        let unit = self.unit(current, parent).to_owned();
         let source = self.module.source();
         let range = TextRange::new(source.line_start(first.start()), self.renderer.line_end(last.end()));
         let mut segments = Vec::new();
@@ -1013,7 +1046,7 @@ impl<'a> Layout<'a> {
                 }
             }
             if self.placed.is_empty() {
-                return Outcome { source: None, refused: self.refused.into_iter().collect() };
+                return Outcome { refused: self.refused.into_iter().collect(), ..Outcome::default() };
             }
             let covered =
                 |edit: &Edit| self.regions.iter().any(|region| region.range().contains_range(edit.range()));
@@ -1028,13 +1061,16 @@ impl<'a> Layout<'a> {
         let source = edit::apply(self.module.source(), edits)
             .filter(|new| new != self.module.source())
             .filter(|new| is_faithful(self.module, new));
-        Outcome { source, refused }
+        Outcome { source, refused, released: self.released }
     }
 
     fn insert_helpers(&self, edits: &mut Vec<Edit>) {
         let newline = self.renderer.newline();
         let uses_import = self.placed.iter().any(|plan| {
-            matches!(self.plans[*plan].operation.origin.receiver, Receiver::Function | Receiver::Other)
+            matches!(
+                self.plans[*plan].operation.origin.receiver,
+                Receiver::Function | Receiver::Bind | Receiver::Other
+            )
         });
         if let ModuleOp::Missing(at) = &self.import
             && (uses_import || !self.helpers.is_empty())
@@ -1060,12 +1096,44 @@ impl<'a> Layout<'a> {
         };
         let unit = self.printer.stylist.indentation().as_str();
         let mut text = String::new();
+        for (module, name) in missing.iter().filter_map(|helper| helper.import()) {
+            edits.extend(self.import_of(module, name));
+        }
         for helper in missing {
             let source = helper.source(self.import.name(), unit, newline);
             text.push_str(&newline.repeat(3));
             text.push_str(source.trim_end());
         }
         edits.push(edit::insert(at, text));
+    }
+
+    /// `from module import name` in front of the other imports, unless it is there. The module is one of
+    /// the standard library.
+    fn import_of(&self, module: &str, name: &str) -> Option<Edit> {
+        let imports = |statement: &Stmt| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|from| from.as_str() == module)
+                    && import.names.iter().any(|alias| alias.name.as_str() == name && alias.asname.is_none()))
+        };
+        let body = self.module.body();
+        if body.iter().any(imports) {
+            return None;
+        }
+        let is_future = |statement: &Stmt| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|from| from.as_str() == "__future__"))
+        };
+        let newline = self.renderer.newline();
+        let first = body.iter().find(|statement| !is_docstring(statement) && !is_future(statement))?;
+        let other_group = match first {
+            Stmt::Import(import) => import.names.first().map(|alias| alias.name.as_str()),
+            Stmt::ImportFrom(import) => import.module.as_ref().map(ruff_python_ast::Identifier::as_str),
+            _ => None,
+        };
+        let installed = |name: &str| name.starts_with("alembic") || name.starts_with("sqlalchemy");
+        let blank = if other_group.is_none_or(installed) { newline } else { "" };
+        let at = self.module.source().line_start(first.start());
+        Some(edit::insert(at, format!("from {module} import {name}{newline}{blank}")))
     }
 
     /// The end of a function's last line, indented comments that follow included.

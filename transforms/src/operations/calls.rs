@@ -289,6 +289,9 @@ impl Call<'_> {
                 definition.constraints.push(constraint(ConstraintKind::Unique, name(None), columns));
             }
             Some("ForeignKeyConstraint") => {
+                let first = inner.strings(inner.expr(&["refcolumns"], Some(1)));
+                let first = first.and_then(|columns| columns.into_iter().next());
+                definition.references.push(first.as_deref().and_then(referenced));
                 let columns = inner.strings(inner.expr(&["columns"], Some(0))).unwrap_or_default();
                 definition.constraints.push(constraint(ConstraintKind::ForeignKey, name(Some(2)), columns));
             }
@@ -389,6 +392,10 @@ impl Call<'_> {
                 (Some(name @ ("ForeignKey" | "CheckConstraint")), Expr::Call(call)) => {
                     references |= name == "ForeignKey";
                     let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+                    if name == "ForeignKey" {
+                        let referent = inner.arg(&["column"], Some(0));
+                        definition.references.push(referent.as_str().and_then(referenced));
+                    }
                     definition.constraints.push(inner.inline_constraint(name == "ForeignKey", columns()));
                 }
                 (Some("Identity" | "Computed" | "DefaultClause"), _) => server_default = Some(None),
@@ -438,6 +445,15 @@ fn unnamed(kind: ConstraintKind, columns: Vec<String>) -> Constraint {
     let inline =
         InlineConstraint { name: Arg::absent(), referent: None, condition: None, keywords: Vec::new() };
     Constraint { name: Value::None, kind, columns, condition: None, inline: Some(Ok(inline)) }
+}
+
+/// The table of `schema.table.column`, as SQLAlchemy's `ForeignKey` takes it.
+fn referenced(column: &str) -> Option<TableName> {
+    let (table, _) = column.rsplit_once('.')?;
+    Some(match table.rsplit_once('.') {
+        Some((schema, table)) => TableName::new(Some(schema), table),
+        None => TableName::new(None, table),
+    })
 }
 
 /// A server default as SQL: text is quoted.

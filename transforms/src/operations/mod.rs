@@ -7,6 +7,7 @@
 
 mod calls;
 pub(crate) mod guard;
+mod lock;
 pub mod sql;
 pub(crate) mod update;
 mod walk;
@@ -19,6 +20,7 @@ use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
 pub(crate) use calls::callee;
+pub use lock::Locked;
 pub(crate) use walk::assign;
 pub use walk::{Functions, Walked};
 
@@ -34,6 +36,8 @@ pub struct Operation {
     pub autocommit: bool,
     /// The databases on which it runs.
     pub dialects: Dialects,
+    /// Whether it stands in a `with` block that limits how long it waits for a lock.
+    pub lock_timeout: bool,
 }
 
 /// Where an operation stands in the source.
@@ -49,6 +53,8 @@ pub struct Origin {
     pub receiver: Receiver,
     /// Why the statement can't be moved into a block of its own, if so.
     pub fixed_in_place: Option<&'static str>,
+    /// Whether an `except` around it goes on when it fails.
+    pub swallowed: bool,
     /// Part of a loop body, or of a function that is called with parameters: the same call may
     /// stand for several operations, and names must be spelled as the author spelled them.
     pub repeated: bool,
@@ -103,7 +109,9 @@ pub enum Receiver {
     Function,
     /// `batch_op` of a `with op.batch_alter_table(…)` block.
     Batch(Batch),
-    /// Anything else that executes SQL (`bind`, `connection`, a session).
+    /// The migration's own connection (`op.get_bind()`), or a function of ours that uses it.
+    Bind,
+    /// Anything else that executes SQL (an engine, a session).
     Other,
 }
 
@@ -235,6 +243,8 @@ pub struct Definition {
     pub columns: Vec<Column>,
     pub constraints: Vec<Constraint>,
     pub indexes: Vec<DeclaredIndex>,
+    /// The tables that its foreign keys reference; `None` where that is not known.
+    pub references: Vec<Option<TableName>>,
     /// Something in it could not be read.
     pub incomplete: bool,
     pub partitioned: bool,

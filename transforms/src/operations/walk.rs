@@ -24,6 +24,8 @@ use crate::python::scope::Scope;
 use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
+/// Why a statement stays where it is whose failure would pass unnoticed elsewhere.
+const SWALLOWED: &str = "an `except` around it goes on when it fails";
 /// A loop over more values than this is not unrolled.
 const MAX_ITERATIONS: usize = 500;
 /// Functions that call functions are followed this deep.
@@ -111,6 +113,11 @@ impl<'a> Functions<'a> {
         }
     }
 
+    /// The function of ours that a function of the file is.
+    fn helper(&self, name: &str) -> Option<Helper> {
+        self.definitions.get(name).and_then(|definition| Helper::of(definition))
+    }
+
     /// The names that the module binds.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -140,6 +147,8 @@ impl<'a> Functions<'a> {
             conditional: false,
             autocommit: false,
             fixed_in_place: None,
+            swallowed: false,
+            lock_timeout: false,
             repeated: false,
             guards: Vec::new(),
             local: BTreeMap::new(),
@@ -265,12 +274,16 @@ fn imported(name: &str) -> Value {
 }
 
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are about different things")]
 struct Frame<'a> {
     scope: Scope,
     dialects: Dialects,
     conditional: bool,
     autocommit: bool,
     fixed_in_place: Option<&'static str>,
+    swallowed: bool,
+    /// The statements stand in a `with` block that limits how long they wait for a lock.
+    lock_timeout: bool,
     repeated: bool,
     guards: Vec<usize>,
     local: BTreeMap<&'a str, &'a StmtFunctionDef>,
@@ -541,7 +554,8 @@ impl<'a> Walker<'a, '_> {
             !leaves(&handler.body)
         }) {
             // In a transaction a failure stops what follows; outside of one it would not.
-            inner.fixed_in_place = Some("an `except` around it goes on when it fails");
+            inner.fixed_in_place = Some(SWALLOWED);
+            inner.swallowed = true;
         }
         let mut flow = self.body(&block.body, &mut inner);
         if flow == Flow::Continues {
@@ -564,8 +578,17 @@ impl<'a> Walker<'a, '_> {
     }
 
     fn with(&mut self, block: &'a StmtWith, statement: &'a Stmt, frame: &mut Frame<'a>) -> Flow {
-        let saved = (frame.autocommit, frame.fixed_in_place);
+        let saved = (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout);
         for item in &block.items {
+            if let Expr::Call(call) = &item.context_expr
+                && let Some(name) = callee(call)
+            {
+                frame.lock_timeout |= name.contains("lock_timeout");
+                if name == "suppress" {
+                    frame.fixed_in_place = Some(SWALLOWED);
+                    frame.swallowed = true;
+                }
+            }
             let kind = self.context_manager(&item.context_expr, frame);
             let bound = match kind {
                 ContextManager::Batch(batch) => {
@@ -590,7 +613,7 @@ impl<'a> Walker<'a, '_> {
             }
         }
         let flow = self.body(&block.body, frame);
-        (frame.autocommit, frame.fixed_in_place) = saved;
+        (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout) = saved;
         flow
     }
 
@@ -602,6 +625,9 @@ impl<'a> Walker<'a, '_> {
             }
             match name {
                 Some("autocommit_block") => return ContextManager::Autocommit,
+                Some(name) if self.functions.helper(name) == Some(Helper::LockTimeout) => {
+                    return ContextManager::Harmless(Value::Unknown);
+                }
                 // `disable_sqlite_fkeys(op)` and the like do nothing on PostgreSQL.
                 Some(name) if name.to_ascii_lowercase().contains("sqlite") => {
                     return ContextManager::Harmless(Value::Unknown);
@@ -716,17 +742,18 @@ impl<'a> Walker<'a, '_> {
             }
             None => match method.as_str() {
                 "execute" | "exec_driver_sql" | "scalar" | "scalars" => {
-                    self.execute(call, &Receiver::Other, statement, frame, alone);
+                    let receiver = if Self::is_bind(call, frame) { Receiver::Bind } else { Receiver::Other };
+                    self.execute(call, &receiver, statement, frame, alone);
                     true
                 }
                 "commit" if Self::is_bind(call, frame) => {
-                    self.push(OperationKind::Commit, call, Receiver::Other, statement, frame, alone);
+                    self.push(OperationKind::Commit, call, Receiver::Bind, statement, frame, alone);
                     true
                 }
                 "create" | "drop" if self.is_enum_with_bind(call, frame) => {
                     let checkfirst = call.arguments.find_argument("checkfirst", 1).is_some();
                     let kind = OperationKind::EnumType { checkfirst };
-                    self.push(kind, call, Receiver::Other, statement, frame, alone);
+                    self.push(kind, call, Receiver::Bind, statement, frame, alone);
                     true
                 }
                 _ => match &*call.func {
@@ -814,8 +841,7 @@ impl<'a> Walker<'a, '_> {
         };
         let fixed_in_place = frame.fixed_in_place;
         for part in sql::read(&text, source) {
-            frame.fixed_in_place =
-                fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text, frame));
+            frame.fixed_in_place = fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text));
             let origin = SqlOrigin { text: Arc::clone(&text), place: part.place };
             self.push_sql(part.kind, Some(origin), call, receiver.clone(), statement, frame, alone);
         }
@@ -845,7 +871,6 @@ impl<'a> Walker<'a, '_> {
         call: &ExprCall,
         receiver: &Receiver,
         text: &Text,
-        frame: &Frame<'a>,
     ) -> Option<&'static str> {
         if call.arguments.len() > 1 {
             return Some("it is given parameters");
@@ -857,10 +882,10 @@ impl<'a> Walker<'a, '_> {
         if !is_update && text.start_of(&part.place.action).is_none() {
             return Some("its text is put together from parts that stand elsewhere: write it as one literal");
         }
-        if *receiver != Receiver::Other {
+        if !matches!(receiver, Receiver::Bind | Receiver::Other) {
             return None;
         }
-        if !matches!(callee(call), Some("execute" | "exec_driver_sql")) || !Self::is_bind(call, frame) {
+        if !matches!(callee(call), Some("execute" | "exec_driver_sql")) || *receiver == Receiver::Other {
             return Some("it does not run on the migration's own connection, as far as is known");
         }
         // `op.execute` takes its place. SQLAlchemy 1.4 hands a plain string to the driver.
@@ -940,7 +965,7 @@ impl<'a> Walker<'a, '_> {
             }
             _ => OperationKind::Harmless { sql: None },
         };
-        self.push(kind, call, Receiver::Other, statement, frame, true);
+        self.push(kind, call, Receiver::Bind, statement, frame, true);
     }
 
     fn push(
@@ -980,6 +1005,7 @@ impl<'a> Walker<'a, '_> {
                 statement: statement.range(),
                 receiver,
                 fixed_in_place,
+                swallowed: frame.swallowed,
                 repeated: frame.repeated,
                 sql,
                 guards: frame.guards.clone(),
@@ -987,6 +1013,7 @@ impl<'a> Walker<'a, '_> {
             conditional: frame.conditional,
             autocommit: frame.autocommit,
             dialects: frame.dialects,
+            lock_timeout: frame.lock_timeout,
         });
     }
 }

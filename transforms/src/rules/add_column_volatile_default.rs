@@ -265,7 +265,7 @@ fn fix(
     }
     steps.extend(taken_out);
     let applicability = if sequence.is_some() { Applicability::Unsafe } else { Applicability::Safe };
-    Ok(Recipe { steps, applicability })
+    Ok(Recipe { applicability, ..Recipe::new(steps) })
 }
 
 /// The steps that make a column `NOT NULL` without looking at every row under a strong lock.

@@ -93,7 +93,7 @@
 //! fires once for each batch.
 
 use super::{Context, Violation};
-use crate::operations::{ConstraintKind, Operation, OperationKind, TableArg, TableName, Update, UpdateText};
+use crate::operations::{Locked, Operation, OperationKind, TableName, Update, UpdateText};
 use crate::recipe::{Action, Applicability, Backfill, BackfillKey, Cost, Lock, Recipe, Step};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
@@ -136,7 +136,7 @@ fn fix(operation: &Operation, update: &Update, context: &Context) -> Result<Reci
         cost: Cost::Batches,
         for_rerun: false,
     };
-    Ok(Recipe { steps: vec![step], applicability: Applicability::Unsafe })
+    Ok(Recipe { applicability: Applicability::Unsafe, ..Recipe::new(vec![step]) })
 }
 
 /// How a table is walked through.
@@ -208,35 +208,17 @@ fn locked_before(context: &Context) -> Vec<String> {
     let mut found: Vec<(Lock, TableName)> = Vec::new();
     let open = |operation: &&Operation| !operation.autocommit && operation.kind != OperationKind::Commit;
     for operation in context.earlier.iter().rev().take_while(open) {
-        let Some(lock) = lock(&operation.kind) else { continue };
-        let Some(table) = operation.kind.table().and_then(TableArg::known) else { continue };
-        if context.may_lock(&table) {
-            continue;
-        }
-        match found.iter_mut().find(|(_, known)| *known == table) {
-            Some((strongest, _)) => *strongest = lock.max(*strongest),
-            None => found.push((lock, table)),
+        for Locked { table, lock } in operation.locks() {
+            let Some(table) = table.filter(|table| lock.stops_writers() && !context.may_lock(table)) else {
+                continue;
+            };
+            match found.iter_mut().find(|(_, known)| *known == table) {
+                Some((strongest, _)) => *strongest = lock.max(*strongest),
+                None => found.push((lock, table)),
+            }
         }
     }
     found.iter().rev().map(|(lock, table)| format!("{lock} on `{table}`")).collect()
-}
-
-/// The lock that an operation takes on its table, if it stops others.
-fn lock(kind: &OperationKind) -> Option<Lock> {
-    Some(match kind {
-        OperationKind::AddConstraint(add) if add.kind == ConstraintKind::ForeignKey => {
-            Lock::ShareRowExclusive
-        }
-        OperationKind::AddColumn { .. }
-        | OperationKind::DropColumn { .. }
-        | OperationKind::AlterColumn { .. }
-        | OperationKind::RenameTable { .. }
-        | OperationKind::AddConstraint(_)
-        | OperationKind::DropConstraint { .. }
-        | OperationKind::DropIndex(_) => Lock::AccessExclusive,
-        OperationKind::CreateIndex(_) => Lock::Share,
-        _ => return None,
-    })
 }
 
 /// Something that the text names and that is gone later, before what may commit that early.

@@ -6,7 +6,9 @@ use crate::catalog::Catalog;
 use crate::migration::Direction;
 use crate::naming::MAX_BYTES;
 use crate::naming::convention::{self, Named};
-use crate::operations::{AlterColumn, ConstraintKind, Object, Operation, OperationKind, TableArg, TableName};
+use crate::operations::{
+    AlterColumn, ConstraintKind, Object, Operation, OperationKind, Receiver, TableArg, TableName,
+};
 use crate::python::value::{Arg, Value};
 use crate::recipe::Name;
 use crate::settings::{Naming, Settings, Target};
@@ -65,6 +67,26 @@ impl Context<'_> {
         }
         if !self.target().autocommit_block() {
             return Err("Alembic has `autocommit_block()` since 1.2.0".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What must hold for a `with` block around an operation, which limits how long it waits.
+    ///
+    /// # Errors
+    /// Why it can't be there.
+    pub fn can_be_given_up(&self, operation: &Operation) -> Result<(), String> {
+        let origin = &operation.origin;
+        if origin.swallowed {
+            return Err(
+                "an `except` around it goes on when it fails, so that it would be left out".to_owned()
+            );
+        }
+        if origin.receiver == Receiver::Other {
+            return Err("it does not run on the migration's own connection, as far as is known".to_owned());
+        }
+        if !matches!(origin.receiver, Receiver::Batch(_)) && origin.call != origin.statement {
+            return Err("it is not a statement of its own".to_owned());
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub struct Rule {
 enum Check {
     /// One operation of a revision.
     Operation(fn(&Operation, &Context) -> Option<Violation>),
+    /// One operation, for the case that no other rule changes it.
+    Remaining(fn(&Operation, &Context) -> Option<Violation>),
     /// All of an `env.py`.
     Environment(fn(&Environment, &Settings) -> Vec<environment::Violation>),
 }
@@ -44,8 +46,12 @@ pub struct Violation {
 }
 
 macro_rules! rules {
-    (Operation: $($operation:ident),* $(,)?; Environment: $($environment:ident),* $(,)?) => {
-        rules![@ $($operation Operation,)* $($environment Environment,)*];
+    (
+        Operation: $($operation:ident),* $(,)?;
+        Remaining: $($remaining:ident),* $(,)?;
+        Environment: $($environment:ident),* $(,)?
+    ) => {
+        rules![@ $($operation Operation,)* $($remaining Remaining,)* $($environment Environment,)*];
     };
     (@ $($module:ident $check:ident,)*) => {
         $(mod $module;)*
@@ -82,6 +88,8 @@ rules![
         prefer_jsonb,
         truncate_table,
         exclude_constraint;
+    Remaining:
+        lock_timeout;
     Environment:
         transaction_per_migration,
 ];
@@ -143,7 +151,7 @@ impl Rule {
 
     pub(crate) fn check(&self, operation: &Operation, context: &Context) -> Option<Violation> {
         match self.check {
-            Check::Operation(check) => check(operation, context),
+            Check::Operation(check) | Check::Remaining(check) => check(operation, context),
             Check::Environment(_) => None,
         }
     }
@@ -154,9 +162,14 @@ impl Rule {
         settings: &Settings,
     ) -> Vec<environment::Violation> {
         match self.check {
-            Check::Operation(_) => Vec::new(),
+            Check::Operation(_) | Check::Remaining(_) => Vec::new(),
             Check::Environment(check) => check(environment, settings),
         }
+    }
+
+    /// Whether it is about operations that stay as they are.
+    pub(crate) fn is_about_remaining(&self) -> bool {
+        matches!(self.check, Check::Remaining(_))
     }
 
     /// Whether it is about `env.py`, and not about revisions.

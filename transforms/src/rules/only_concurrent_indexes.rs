@@ -202,7 +202,7 @@ fn on_partitions(
         steps.push(instant(format!("ALTER INDEX {index} ATTACH PARTITION {child}"), Lock::AccessShare));
     }
     // Partitions that no migration creates would be missed.
-    Ok(Recipe { steps, applicability: Applicability::Unsafe })
+    Ok(Recipe { applicability: Applicability::Unsafe, ..Recipe::new(steps) })
 }
 
 /// The steps that build an index with the author's call, changed by `change`.

@@ -46,6 +46,9 @@ impl Reader<'_> {
                 ast::TableArg::Column(column) => self.column(&column, &mut definition),
                 ast::TableArg::TableConstraint(constraint) => {
                     let constraint = ast::Constraint::cast(constraint.syntax().clone());
+                    if let Some(ast::Constraint::ForeignKeyConstraint(key)) = &constraint {
+                        definition.references.push(key.table_name_ref().map(|name| self.qualified(&name)));
+                    }
                     match constraint.and_then(|one| self.table_constraint(&one)) {
                         Some(one) => definition.constraints.push(one),
                         None => definition.incomplete = true,
@@ -128,6 +131,9 @@ impl Reader<'_> {
                 ast::Constraint::CheckConstraint(check) => check.expr(),
                 _ => None,
             };
+            if let ast::Constraint::ReferencesConstraint(references) = constraint {
+                definition.references.push(references.table().map(|name| self.qualified(&name)));
+            }
             let given = constraint.syntax().children().find_map(ast::ConstraintNameClause::cast);
             let name_of = given.and_then(|clause| clause.constraint_name());
             definition.constraints.push(Constraint {
