@@ -9,7 +9,7 @@ use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{
     ExceptHandler, Expr, ExprCall, Parameters, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
 };
-use ruff_text_size::{Ranged, TextRange};
+use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::calls::{self, Call, callee};
 use super::guard::Guard;
@@ -132,6 +132,8 @@ impl<'a> Functions<'a> {
             functions: self,
             walked: Walked::default(),
             batches: BTreeMap::new(),
+            root: name,
+            symbols: Vec::new(),
             calls: vec![definition.range()],
         };
         let mut scope = self.scope.clone();
@@ -295,6 +297,10 @@ struct Walker<'a, 'f> {
     batches: BTreeMap<BatchKey, Batch>,
     /// The functions that are being followed, innermost last.
     calls: Vec<TextRange>,
+    /// The function that is read.
+    root: &'f str,
+    /// The assignments of values that are not known, in the order in which they run.
+    symbols: Vec<TextSize>,
 }
 
 /// `TextRange` has no order of its own.
@@ -386,7 +392,13 @@ impl<'a> Walker<'a, '_> {
                     && frame.scope.get(&name.id) == Some(&Value::Unknown)
                     && !matches!(&*assignment.value, Expr::Call(call) if calls_list(call))
                 {
-                    let symbol = format!("{{{}@{}}}", name.id, assignment.start().to_u32());
+                    // A number that stays the same when the file is rewritten.
+                    let start = assignment.start();
+                    let number = self.symbols.iter().position(|known| *known == start).unwrap_or_else(|| {
+                        self.symbols.push(start);
+                        self.symbols.len() - 1
+                    });
+                    let symbol = format!("{{{}@{}{number}}}", name.id, self.root);
                     frame.scope.bind(&name.id, Value::Partial(symbol));
                 }
             }
