@@ -679,6 +679,8 @@ impl Report {
             .iter()
             .map(|finding| match remaining.get_mut(&finding.key()).and_then(Vec::pop) {
                 Some(reason) => Verdict::Left { reason },
+                // Its advice can't have been followed.
+                None if finding.fix.is_err() => Verdict::Left { reason: finding.fix.clone().err() },
                 None => Verdict::Fixed { notes: notes.iter().cloned().collect() },
             })
             .collect();
