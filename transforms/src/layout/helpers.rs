@@ -19,10 +19,11 @@ pub(crate) enum Helper {
     Backfill,
     BackfillByPlace,
     LockTimeout,
+    FailOnPostgresql,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 11] = [
+pub(crate) const ALL: [Helper; 12] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
@@ -34,6 +35,7 @@ pub(crate) const ALL: [Helper; 11] = [
     Helper::Backfill,
     Helper::BackfillByPlace,
     Helper::LockTimeout,
+    Helper::FailOnPostgresql,
 ];
 
 /// The function that makes a constraint of an index: its name, what follows its parameters, its docstring, and the
@@ -82,6 +84,13 @@ impl Helper {
         (docstring.value.to_str() == helper.docstring()).then_some(helper)
     }
 
+    /// Whether a statement is a call of the function, without arguments.
+    pub(crate) fn is_called(self, statement: Option<&Stmt>) -> bool {
+        let Some(Stmt::Expr(expression)) = statement else { return false };
+        let Some(call) = expression.value.as_call_expr() else { return false };
+        call.arguments.is_empty() && call.func.as_name_expr().is_some_and(|name| name.id == self.name())
+    }
+
     /// The name of the function.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -97,6 +106,7 @@ impl Helper {
             Self::Backfill => "_backfill",
             Self::BackfillByPlace => "_backfill_by_place",
             Self::LockTimeout => "_lock_timeout",
+            Self::FailOnPostgresql => "_fail_on_postgresql",
         }
     }
 
@@ -123,6 +133,9 @@ impl Helper {
             Self::Backfill => "Update a table in batches of 10000 rows, each in a transaction of its own.",
             Self::BackfillByPlace => {
                 "Update a table in batches of 500 pages, each in a transaction of its own."
+            }
+            Self::FailOnPostgresql => {
+                "On PostgreSQL, let a failed statement end the migration, as in a transaction."
             }
             Self::LockTimeout => "Wait for a lock no longer than this; then the session's own value is back.",
         }
@@ -298,6 +311,17 @@ impl Helper {
             // In a transaction all is local, so that a `SET LOCAL` of somebody else stays as local as it
             // was; in an autocommit block that would do nothing, and `safemig.local` is gone at once.
             // After a failure a rollback brings the value back, or the session ends.
+            Self::FailOnPostgresql => {
+                r#"def _fail_on_postgresql():
+    """On PostgreSQL, let a failed statement end the migration, as in a transaction."""
+    import sys
+
+    from sqlalchemy.exc import DBAPIError
+
+    if op.get_context().dialect.name == "postgresql" and isinstance(sys.exc_info()[1], DBAPIError):
+        raise
+"#
+            }
             Self::LockTimeout => {
                 r#"@contextmanager
 def _lock_timeout(timeout):

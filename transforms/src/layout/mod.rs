@@ -345,6 +345,15 @@ impl<'a> Layout<'a> {
         let (edits, elsewhere) =
             edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));
         let lines = printer.lines(&op, plan.recipe, !origin.guards.is_empty())?;
+        for handler in &origin.handlers {
+            let first = first_of_handler(self.module.body(), *handler);
+            if !first.is_some_and(|first| self.renderer.starts_line(first)) {
+                return Err("an `except` around it goes on when it fails, on the same line".to_owned());
+            }
+        }
+        if !origin.handlers.is_empty() && self.is_taken(Helper::FailOnPostgresql) {
+            return Err(format!("the file has another function `{}`", Helper::FailOnPostgresql.name()));
+        }
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
             return Err("a condition may take what an interrupted run leaves for done".to_owned());
         }
@@ -1053,6 +1062,7 @@ impl<'a> Layout<'a> {
             edits.extend(self.inline.iter().filter(|edit| !covered(edit)).cloned());
             edits.append(&mut self.regions);
             self.insert_prologues(&mut edits);
+            self.insert_failures(&mut edits);
             self.insert_helpers(&mut edits);
         } else {
             edits.append(&mut self.unfold);
@@ -1062,6 +1072,24 @@ impl<'a> Layout<'a> {
             .filter(|new| new != self.module.source())
             .filter(|new| is_faithful(self.module, new));
         Outcome { source, refused, released: self.released }
+    }
+
+    /// What an `except` would go on from ends the migration on PostgreSQL: in the transaction that it was in, the
+    /// next statement would have failed.
+    fn insert_failures(&mut self, edits: &mut Vec<Edit>) {
+        let placed = self.placed.iter().map(|plan| &self.plans[*plan].operation.origin);
+        let handlers: BTreeSet<(TextSize, TextSize)> = placed
+            .flat_map(|origin| &origin.handlers)
+            .map(|handler| (handler.start(), handler.end()))
+            .collect();
+        for (start, end) in handlers {
+            let handler = TextRange::new(start, end);
+            let Some(first) = first_of_handler(self.module.body(), handler) else { continue };
+            let indentation = self.renderer.indentation(first);
+            let call = Helper::FailOnPostgresql.name();
+            edits.push(edit::insert(first, format!("{call}(){}{indentation}", self.renderer.newline())));
+            self.helpers.insert(Helper::FailOnPostgresql);
+        }
     }
 
     fn insert_helpers(&self, edits: &mut Vec<Edit>) {
@@ -1247,6 +1275,26 @@ fn header_range(module: &Module, with: &StmtWith) -> TextRange {
     let after = with.items.last().map_or(with.start(), Ranged::end);
     let colon = module.tokens().after(after).iter().find(|token| token.kind() == TokenKind::Colon);
     TextRange::new(with.start(), colon.map_or(after, |colon| colon.range().end()))
+}
+
+/// Where the first statement of an `except` clause begins.
+fn first_of_handler(body: &[Stmt], handler: TextRange) -> Option<TextSize> {
+    struct Find {
+        handler: TextRange,
+        first: Option<TextSize>,
+    }
+    impl<'a> Visitor<'a> for Find {
+        fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+            if handler.range() == self.handler {
+                let ExceptHandler::ExceptHandler(handler) = handler;
+                self.first = handler.body.first().map(Ranged::start);
+            }
+            ruff_python_ast::visitor::walk_except_handler(self, handler);
+        }
+    }
+    let mut find = Find { handler, first: None };
+    find.visit_body(body);
+    find.first
 }
 
 /// The new text is Python, and no comment of the old one is lost.

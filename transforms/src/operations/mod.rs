@@ -62,6 +62,8 @@ pub struct Origin {
     pub sql: Option<SqlOrigin>,
     /// The conditions around it that ask the database, by their places in [`Walked::guards`].
     pub guards: Vec<usize>,
+    /// The `except` clauses around it that go on when it fails.
+    pub handlers: Vec<TextRange>,
 }
 
 /// Where an operation stands in SQL text.

@@ -153,6 +153,7 @@ impl<'a> Functions<'a> {
             lock_timeout: false,
             repeated: false,
             guards: Vec::new(),
+            handlers: Vec::new(),
             local: BTreeMap::new(),
         };
         walker.body(&definition.body, &mut frame);
@@ -288,6 +289,7 @@ struct Frame<'a> {
     lock_timeout: bool,
     repeated: bool,
     guards: Vec<usize>,
+    handlers: Vec<TextRange>,
     local: BTreeMap<&'a str, &'a StmtFunctionDef>,
 }
 
@@ -561,15 +563,26 @@ impl<'a> Walker<'a, '_> {
     fn attempt(&mut self, block: &'a StmtTry, frame: &mut Frame<'a>) -> Flow {
         let mut inner = frame.clone();
         inner.conditional |= !block.handlers.is_empty();
-        if block.handlers.iter().any(|handler| {
+        let goes_on = |handler: &&ExceptHandler| {
             let ExceptHandler::ExceptHandler(handler) = handler;
-            !leaves(&handler.body)
-        }) {
-            // In a transaction a failure stops what follows; outside of one it would not.
+            !leaves(&handler.body) && !Helper::FailOnPostgresql.is_called(handler.body.first())
+        };
+        let swallowing: Vec<TextRange> = block.handlers.iter().filter(goes_on).map(Ranged::range).collect();
+        // In a transaction a failure stops what follows; outside of one it would not.
+        inner.swallowed |= !swallowing.is_empty();
+        if frame.autocommit && !swallowing.is_empty() {
             inner.fixed_in_place = Some(SWALLOWED);
-            inner.swallowed = true;
         }
+        inner.handlers.extend(&swallowing);
+        let first = self.walked.operations.len();
         let mut flow = self.body(&block.body, &mut inner);
+        // Its author has thought about failures outside of a transaction.
+        let operations = &mut self.walked.operations[first..];
+        if !swallowing.is_empty() && operations.iter().any(|operation| operation.autocommit) {
+            for operation in operations {
+                operation.origin.fixed_in_place.get_or_insert(SWALLOWED);
+            }
+        }
         if flow == Flow::Continues {
             flow = self.body(&block.orelse, &mut inner);
         }
@@ -1021,6 +1034,7 @@ impl<'a> Walker<'a, '_> {
                 repeated: frame.repeated,
                 sql,
                 guards: frame.guards.clone(),
+                handlers: frame.handlers.clone(),
             },
             conditional: frame.conditional,
             autocommit: frame.autocommit,
@@ -1076,9 +1090,15 @@ fn built_at_run_time(argument: &Expr) -> bool {
     }
 }
 
-/// Whether a body always ends in `return` or `raise`.
+/// Whether a body always ends in `return`, `raise` or `sys.exit()`.
 fn leaves(body: &[Stmt]) -> bool {
-    matches!(body.last(), Some(Stmt::Return(_) | Stmt::Raise(_)))
+    match body.last() {
+        Some(Stmt::Return(_) | Stmt::Raise(_)) => true,
+        Some(Stmt::Expr(expression)) => {
+            matches!(&*expression.value, Expr::Call(call) if matches!(callee(call), Some("exit" | "abort")))
+        }
+        _ => false,
+    }
 }
 
 fn has_jump(body: &[Stmt]) -> bool {
