@@ -4,6 +4,7 @@ mod analysis;
 mod cli;
 mod commands;
 mod config;
+mod imports;
 mod locate;
 mod naming_convention;
 mod project;

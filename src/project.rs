@@ -20,6 +20,7 @@ use safemig_transforms::python::Module;
 use safemig_transforms::settings::{Naming, Rerun, Settings, Target};
 
 use crate::config::{self, Config};
+use crate::imports;
 use crate::locate::{self, AlembicProject, Request};
 use crate::naming_convention::{self, NamingConvention};
 use crate::versions::{self, Places, Versions};
@@ -334,6 +335,7 @@ fn whole_project(
             Content::Other => {}
         }
     }
+    imports::resolve(&mut migrations, &project);
     let versions = versions_of(&project.root, wanted);
     let lock_timeout = lock_timeout(&project, directory);
     let mut settings = settings(wanted, &versions, &naming);

@@ -1,6 +1,7 @@
 //! Runs the rules over a history, and the layout over what they found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ruff_python_ast::token::TokenKind;
 use ruff_text_size::{Ranged, TextRange};
@@ -169,14 +170,34 @@ impl History {
 
     fn check_with(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
         let mut reports = vec![Report::default(); self.migrations.len()];
-        let mut catalog = Catalog::empty(settings.naming.clone());
+        let empty = Catalog::empty(settings.naming.clone());
+        // All that has run so far, in one order; a branch has only what its own ancestors did.
+        let mut everything = empty.clone();
+        let mut last: Option<usize> = None;
+        let mut in_line = vec![false; self.migrations.len()];
         for index in &self.map.order {
+            let migration = &self.migrations[*index];
+            let before = match self.map.parents[*index][..] {
+                [] if last.is_some() && !self.map.orphans.contains(index) => Some(empty.clone()),
+                [parent] if last != Some(parent) || !in_line[parent] => {
+                    Some(reports[parent].after_upgrade.clone())
+                }
+                _ => None,
+            };
+            in_line[*index] = before.is_none();
+            let mut before = before.unwrap_or_else(|| everything.clone());
             if self.map.orphans.contains(index) {
-                catalog.forget();
+                before.forget();
+                everything.forget();
             }
-            let report = check_one(&self.migrations[*index], &catalog, settings, selected);
-            catalog = report.after_upgrade.clone();
+            let report = check_one(migration, &before, settings, selected);
+            if in_line[*index] {
+                everything = report.after_upgrade.clone();
+            } else {
+                migration.upgrade.operations.iter().for_each(|operation| everything.apply(operation));
+            }
             reports[*index] = report;
+            last = Some(*index);
         }
         reports
     }
@@ -613,7 +634,10 @@ impl Report {
             }
             let next = outcome
                 .source
-                .and_then(|source| Migration::parse(migration.path.clone(), source).ok())
+                .and_then(|source| {
+                    let modules = Arc::clone(&migration.modules);
+                    Migration::parse_with(migration.path.clone(), source, modules).ok()
+                })
                 .and_then(|parsed| match parsed {
                     Parsed::Migration(next) => Some(*next),
                     Parsed::Other => None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use petgraph::Direction;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
@@ -19,6 +20,8 @@ pub struct RevisionMap {
     pub problems: Vec<Problem>,
     /// Indices of revisions that follow one which is not there.
     pub orphans: Vec<usize>,
+    /// For each migration, those that it follows or depends on and that are there.
+    pub parents: Vec<Vec<usize>>,
 }
 
 /// Something that Alembic would refuse or warn about.
@@ -112,6 +115,12 @@ impl RevisionMap {
         let heads = (0..migrations.len()).filter(|index| !followed[*index]).collect();
         let bases =
             (0..migrations.len()).filter(|index| migrations[*index].down_revisions.is_empty()).collect();
-        Self { order, heads, bases, problems, orphans }
+        let parents = nodes
+            .iter()
+            .map(|node| {
+                graph.neighbors_directed(*node, Direction::Incoming).map(|parent| graph[parent]).collect()
+            })
+            .collect();
+        Self { order, heads, bases, problems, orphans, parents }
     }
 }

@@ -1,8 +1,10 @@
 //! A revision file, parsed: who it is, whom it follows, and what it does.
 
+use std::sync::Arc;
+
 use ruff_text_size::TextRange;
 
-use crate::operations::{Functions, Walked};
+use crate::operations::{Functions, Modules, Walked};
 use crate::python::value::Value;
 use crate::python::{Module, SyntaxError};
 use crate::suppression::Suppressions;
@@ -24,6 +26,8 @@ pub struct Migration {
     pub suppressions: Suppressions,
     /// Where `revision = …` stands.
     pub revision_range: TextRange,
+    /// The modules whose functions it calls, as far as they are known.
+    pub modules: Arc<Modules>,
 }
 
 /// What a Python file turned out to be.
@@ -47,11 +51,19 @@ impl Migration {
     /// # Errors
     /// A file that is no Python 3.
     pub fn parse(path: String, source: String) -> Result<Parsed, SyntaxError> {
+        Self::parse_with(path, source, Arc::default())
+    }
+
+    /// Parse a file that calls functions of `modules`.
+    ///
+    /// # Errors
+    /// A file that is no Python 3.
+    pub fn parse_with(path: String, source: String, modules: Arc<Modules>) -> Result<Parsed, SyntaxError> {
         if !source.contains("down_revision") {
             return Ok(Parsed::Other);
         }
         let module = Module::parse(source)?;
-        let functions = Functions::new(&module);
+        let functions = Functions::with(&module, Some(&modules));
         let scope = functions.scope();
         let (Some(Value::Str(revision)), Some(down)) = (scope.get("revision"), scope.get("down_revision"))
         else {
@@ -76,7 +88,20 @@ impl Migration {
             downgrade,
             suppressions,
             revision_range,
+            modules,
         })))
+    }
+
+    /// The functions of other modules that it calls, and that could not be read.
+    pub fn foreign(&self) -> impl Iterator<Item = &str> {
+        self.upgrade.foreign.iter().chain(&self.downgrade.foreign).map(String::as_str)
+    }
+
+    /// Read the operations again, with the modules that it calls.
+    pub fn resolve(&mut self, modules: &Arc<Modules>) {
+        let functions = Functions::with(&self.module, Some(modules));
+        (self.upgrade, self.downgrade) = (functions.walk("upgrade"), functions.walk("downgrade"));
+        self.modules = Arc::clone(modules);
     }
 
     /// What one of its functions does.

@@ -8,6 +8,7 @@
 mod calls;
 pub(crate) mod guard;
 mod lock;
+mod modules;
 pub mod sql;
 pub(crate) mod update;
 mod walk;
@@ -21,6 +22,7 @@ use crate::python::value::{Arg, BatchId, Dialects, Value};
 
 pub(crate) use calls::callee;
 pub use lock::Locked;
+pub use modules::Modules;
 pub(crate) use walk::assign;
 pub use walk::{Functions, Walked};
 
@@ -64,6 +66,8 @@ pub struct Origin {
     pub guards: Vec<usize>,
     /// The `except` clauses around it that go on when it fails.
     pub handlers: Vec<TextRange>,
+    /// Which of the operations of a function of another module that the call is; 0 when it is none.
+    pub nth: usize,
 }
 
 /// Where an operation stands in SQL text.
@@ -77,8 +81,10 @@ impl Origin {
     /// What tells the operation apart from others of the file: one call can be several.
     #[must_use]
     pub fn key(&self) -> (u32, u32, usize, usize) {
-        let (statement, action) =
-            self.sql.as_ref().map_or((0, 0), |sql| (sql.place.statement.start, sql.place.action.start));
+        let (statement, action) = self
+            .sql
+            .as_ref()
+            .map_or((self.nth, 0), |sql| (sql.place.statement.start, sql.place.action.start));
         (self.call.start().to_u32(), self.call.end().to_u32(), statement, action)
     }
 

@@ -1,7 +1,7 @@
 //! Follows the statements of `upgrade` and `downgrade` in the order in which they would run on
 //! PostgreSQL, and reads the operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ruff_python_ast::token::TokenKind;
@@ -13,6 +13,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::calls::{self, Call, callee};
 use super::guard::Guard;
+use super::modules::Modules;
 use super::{
     AddConstraint, Batch, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg,
     sql, update,
@@ -37,6 +38,7 @@ pub struct Functions<'a> {
     module: &'a Module,
     definitions: BTreeMap<&'a str, &'a StmtFunctionDef>,
     scope: Scope,
+    modules: Option<&'a Modules>,
 }
 
 /// What a function does.
@@ -48,13 +50,21 @@ pub struct Walked {
     pub fails_at: Option<TextRange>,
     /// The conditions that ask the database.
     pub guards: Vec<Guard>,
+    /// The functions of other modules that it calls, and that could not be read.
+    pub foreign: BTreeSet<String>,
 }
 
 impl<'a> Functions<'a> {
     /// Read a module's imports, constants and functions.
     #[must_use]
     pub fn new(module: &'a Module) -> Self {
-        let mut functions = Self { module, definitions: BTreeMap::new(), scope: Scope::default() };
+        Self::with(module, None)
+    }
+
+    /// Likewise, with the modules that it may call.
+    #[must_use]
+    pub fn with(module: &'a Module, modules: Option<&'a Modules>) -> Self {
+        let mut functions = Self { module, definitions: BTreeMap::new(), scope: Scope::default(), modules };
         functions.collect(module.body());
         let predicates: Vec<_> = functions
             .definitions
@@ -824,6 +834,14 @@ impl<'a> Walker<'a, '_> {
             return false;
         }
         let reason = format!("`{name}` comes from `{module}`");
+        let path = match &*call.func {
+            Expr::Attribute(attribute) => format!("{module}.{}", attribute.attr),
+            _ => module.clone(),
+        };
+        if !self.enter(&path, call, statement, frame) {
+            self.walked.foreign.insert(path);
+        }
+        // It may do more than is understood.
         self.push(
             OperationKind::Opaque { reason, sql: None },
             call,
@@ -832,6 +850,48 @@ impl<'a> Walker<'a, '_> {
             frame,
             alone,
         );
+        true
+    }
+
+    /// Follow a function of another module; `false` when it is not known.
+    fn enter(&mut self, path: &str, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) -> bool {
+        const ELSEWHERE: &str =
+            "it stands in a function of another module, which other revisions may call, too";
+        let Some(modules) = self.functions.modules else { return false };
+        let Some((module, name)) = modules.find(path) else { return false };
+        let functions = Functions::with(module, Some(modules));
+        let Some(definition) = functions.definitions.get(name).copied() else {
+            // `from .indexes import add_index`, in a package that passes it on.
+            return match functions.scope.get(name) {
+                Some(Value::Foreign(other)) if other != path => self.enter(other, call, statement, frame),
+                _ => false,
+            };
+        };
+        let first = self.walked.operations.len();
+        let mut walker = Walker {
+            functions: &functions,
+            walked: std::mem::take(&mut self.walked),
+            batches: std::mem::take(&mut self.batches),
+            calls: self.calls.clone(),
+            root: name,
+            symbols: Vec::new(),
+        };
+        walker.inline(definition, call, statement, frame);
+        (self.walked, self.batches) = (walker.walked, walker.batches);
+        for (nth, operation) in self.walked.operations[first..].iter_mut().enumerate() {
+            // Its own source is not the migration's.
+            operation.origin = Origin {
+                call: call.range(),
+                callee: call.func.range(),
+                statement: statement.range(),
+                receiver: Receiver::Other,
+                fixed_in_place: Some(ELSEWHERE),
+                sql: None,
+                nth: nth + 1,
+                handlers: Vec::new(),
+                ..operation.origin.clone()
+            };
+        }
         true
     }
 
@@ -1035,6 +1095,7 @@ impl<'a> Walker<'a, '_> {
                 sql,
                 guards: frame.guards.clone(),
                 handlers: frame.handlers.clone(),
+                nth: 0,
             },
             conditional: frame.conditional,
             autocommit: frame.autocommit,
