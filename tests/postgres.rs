@@ -54,6 +54,7 @@ fixtures! {
     quoted_names
     schemas
     serial
+    sql_portable
     sql_text
     unique_constraint
     volatile_default
