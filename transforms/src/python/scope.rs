@@ -320,6 +320,7 @@ impl Scope {
             Expr::Name(name) => {
                 let sequence = first.map(|value| self.eval_for(value, dialect));
                 match (name.id.as_str(), sequence) {
+                    ("isinstance", Some(Value::Dialect)) => is_dialect(call.arguments.args.get(1), dialect),
                     ("list" | "tuple", Some(Value::List(values))) => Value::List(values),
                     ("reversed", Some(Value::List(mut values))) => {
                         values.reverse();
@@ -404,6 +405,26 @@ impl Scope {
         }
         text.push_str(rest);
         if partial { Value::Partial(text) } else { Value::Str(text) }
+    }
+}
+
+/// `isinstance(bind.dialect, SQLiteDialect)`
+fn is_dialect(class: Option<&Expr>, dialect: Option<&'static str>) -> Value {
+    let name = match class {
+        Some(Expr::Name(name)) => name.id.as_str(),
+        Some(Expr::Attribute(attribute)) => attribute.attr.as_str(),
+        _ => return Value::Unknown,
+    };
+    let lower = name.to_ascii_lowercase();
+    // SQLAlchemy's class for PostgreSQL is `PGDialect`; MariaDB's is a MySQL dialect.
+    let class = [("pg", "postgresql"), ("postgres", "postgresql"), ("sqlite", "sqlite"), ("mysql", "mysql")]
+        .iter()
+        .chain(&[("mariadb", "mariadb"), ("oracle", "oracle"), ("ms", "mssql")])
+        .find_map(|(start, dialect)| lower.starts_with(start).then_some(*dialect));
+    match (class, dialect) {
+        (Some("mysql"), Some(dialect)) => Value::Bool(matches!(dialect, "mysql" | "mariadb")),
+        (Some(class), Some(dialect)) => Value::Bool(class == dialect),
+        _ => Value::Unknown,
     }
 }
 
