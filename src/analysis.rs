@@ -9,6 +9,7 @@ use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::Migration;
 use safemig_transforms::recipe::Applicability;
+use safemig_transforms::settings::Settings;
 
 use crate::cli;
 use crate::config::Config;
@@ -80,7 +81,7 @@ impl Rules {
     }
 
     /// Why a fix is not to be made.
-    fn refusal(&self, finding: &Finding) -> Option<String> {
+    pub(crate) fn refusal(&self, finding: &Finding) -> Option<String> {
         self.refusal_of(&finding.rule.name(), finding.fix.as_ref().ok()?.applicability)
     }
 
@@ -113,6 +114,7 @@ impl Rules {
 /// What came out for one reported migration.
 #[derive(Debug)]
 pub(crate) struct Judged<'a> {
+    pub(crate) group: &'a Group,
     pub(crate) migration: &'a Migration,
     pub(crate) path: &'a Path,
     pub(crate) report: Report,
@@ -124,6 +126,8 @@ pub(crate) struct Judged<'a> {
     left: Vec<Finding>,
     /// At or before the baseline.
     pub(crate) unchecked: bool,
+    /// Rules that the configuration ignores in this file.
+    ignored: Vec<&'a RuleSet>,
 }
 
 impl Judged<'_> {
@@ -156,6 +160,44 @@ impl Judged<'_> {
         let verdicts = self.report.findings.iter().zip(&self.verdicts);
         verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
     }
+
+    /// Check another text of the migration, in its place in the history.
+    pub(crate) fn report_on(&self, edited: &Migration, rules: &Rules) -> Report {
+        self.report.of_edited(edited, &self.group.settings, &self.selected(rules))
+    }
+
+    /// Fix what is `chosen` in a text of the migration, and no fix that is refused.
+    pub(crate) fn fix_chosen(
+        &self,
+        migration: &Migration,
+        report: &Report,
+        rules: &Rules,
+        chosen: &dyn Fn(&Finding) -> bool,
+    ) -> Fixed {
+        let allowed = |finding: &Finding| chosen(finding) && rules.refusal(finding).is_none();
+        let group = self.group;
+        report.fix(migration, group.history.portability, &group.settings, &self.selected(rules), &allowed)
+    }
+
+    fn selected(&self, rules: &Rules) -> impl Fn(&str, &str) -> bool + Sync {
+        |_: &str, rule: &str| {
+            rules.selected.contains(rule)
+                && !self.unchecked
+                && !self.ignored.iter().any(|rules| rules.contains(rule))
+        }
+    }
+
+    /// Another fix takes the place of the one that was tried out.
+    pub(crate) fn settle_with(
+        &mut self,
+        fixed: Option<String>,
+        verdicts: Vec<Result<Vec<String>, String>>,
+        left: Vec<Finding>,
+    ) {
+        self.fixed = fixed;
+        self.verdicts = verdicts;
+        self.left = left;
+    }
 }
 
 /// What came out for one `env.py`.
@@ -170,6 +212,9 @@ pub(crate) struct JudgedEnvironment<'a> {
     pub(crate) fixed: Option<String>,
     /// What is left then, where it stands in that text, with the reasons.
     left: Vec<(environment::Finding, String)>,
+    settings: &'a Settings,
+    /// Rules that the configuration ignores in this file.
+    ignored: Vec<&'a RuleSet>,
 }
 
 impl JudgedEnvironment<'_> {
@@ -195,6 +240,41 @@ impl JudgedEnvironment<'_> {
         }
     }
 
+    /// Check another text of the file.
+    pub(crate) fn report_on(&self, edited: &environment::Environment, rules: &Rules) -> environment::Report {
+        edited.check(self.settings, &self.selected(rules))
+    }
+
+    /// Fix what is `chosen` in a text of the file, and no fix that is refused.
+    pub(crate) fn fix_chosen(
+        &self,
+        environment: &environment::Environment,
+        report: &environment::Report,
+        rules: &Rules,
+        chosen: &dyn Fn(&environment::Finding) -> bool,
+    ) -> environment::Fixed {
+        let allowed = |finding: &environment::Finding| chosen(finding) && allows(rules, finding);
+        report.fix(environment, self.settings, &self.selected(rules), &allowed)
+    }
+
+    fn selected(&self, rules: &Rules) -> impl Fn(&str, &str) -> bool + Sync {
+        |_: &str, rule: &str| {
+            rules.selected.contains(rule) && !self.ignored.iter().any(|rules| rules.contains(rule))
+        }
+    }
+
+    /// Another fix takes the place of the one that was tried out.
+    pub(crate) fn settle_with(
+        &mut self,
+        fixed: Option<String>,
+        verdicts: Vec<Result<(), String>>,
+        left: Vec<(environment::Finding, String)>,
+    ) {
+        self.fixed = fixed;
+        self.verdicts = verdicts;
+        self.left = left;
+    }
+
     /// The findings that the fix removes.
     pub(crate) fn fixed_findings(&self) -> impl Iterator<Item = &environment::Finding> {
         let verdicts = self.report.findings.iter().zip(&self.verdicts);
@@ -204,37 +284,61 @@ impl JudgedEnvironment<'_> {
 
 /// Check an `env.py` and try out its fixes; `None` when it could not be read. A baseline has no part
 /// in it: it runs each time.
-pub(crate) fn judge_environment<'a>(found: &'a Environment, rules: &Rules) -> Option<JudgedEnvironment<'a>> {
+pub(crate) fn judge_environment<'a>(
+    found: &'a Environment,
+    rules: &'a Rules,
+) -> Option<JudgedEnvironment<'a>> {
     let environment = found.content.as_ref().ok()?;
-    let ignored = rules.ignored(&found.path);
-    let selected = |_: &str, rule: &str| {
-        rules.selected.contains(rule) && !ignored.iter().any(|rules| rules.contains(rule))
+    let mut judged = JudgedEnvironment {
+        environment,
+        path: &found.path,
+        report: environment::Report::default(),
+        verdicts: Vec::new(),
+        fixed: None,
+        left: Vec::new(),
+        settings: &found.settings,
+        ignored: rules.ignored(&found.path),
     };
-    let report = environment.check(&found.settings, &selected);
-    let allowed = |finding: &environment::Finding| {
-        rules.refusal_of(&finding.rule.name(), Applicability::Safe).is_none()
+    judged.report = judged.report_on(environment, rules);
+    let environment::Fixed { source, left } =
+        judged.fix_chosen(environment, &judged.report, rules, &|_| true);
+    let verdict = |finding: &environment::Finding| {
+        let fixed = source.is_some() && finding.violation.fix.is_ok() && allows(rules, finding);
+        if fixed { Ok(()) } else { Err(reason_in_environment(finding, rules)) }
     };
-    let environment::Fixed { source, left } = report.fix(environment, &found.settings, &selected, &allowed);
-    let reason = |finding: &environment::Finding| match &finding.violation.fix {
+    judged.verdicts = judged.report.findings.iter().map(verdict).collect();
+    judged.left = with_reasons(left, rules);
+    judged.fixed = source;
+    Some(judged)
+}
+
+/// Whether the fixes of a finding may be made.
+pub(crate) fn allows(rules: &Rules, finding: &environment::Finding) -> bool {
+    rules.refusal_of(&finding.rule.name(), Applicability::Safe).is_none()
+}
+
+/// Findings with the reason for which each is left.
+pub(crate) fn with_reasons(
+    left: Vec<environment::Finding>,
+    rules: &Rules,
+) -> Vec<(environment::Finding, String)> {
+    left.into_iter().map(|finding| (finding.clone(), reason_in_environment(&finding, rules))).collect()
+}
+
+fn reason_in_environment(finding: &environment::Finding, rules: &Rules) -> String {
+    match &finding.violation.fix {
         Err(reason) => reason.clone(),
         Ok(_) => rules
             .refusal_of(&finding.rule.name(), Applicability::Safe)
             .unwrap_or_else(|| NO_LAYOUT.to_owned()),
-    };
-    let verdict = |finding: &environment::Finding| {
-        let fixed = source.is_some() && finding.violation.fix.is_ok() && allowed(finding);
-        if fixed { Ok(()) } else { Err(reason(finding)) }
-    };
-    let verdicts = report.findings.iter().map(verdict).collect();
-    let left = left.into_iter().map(|finding| (finding.clone(), reason(&finding))).collect();
-    Some(JudgedEnvironment { environment, path: &found.path, verdicts, report, fixed: source, left })
+    }
 }
 
 /// Check a history and try out the fixes of what is reported.
 ///
 /// # Errors
 /// A baseline that isn't in the history.
-pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a>>> {
+pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged<'a>>> {
     let unchecked = before_baseline(group, rules.baseline.as_deref())?;
     let ignored: BTreeMap<&str, Vec<&RuleSet>> = group
         .history
@@ -259,36 +363,43 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &Rules) -> Result<Vec<Judged<'a
     Ok(reported
         .into_par_iter()
         .map(|(index, migration, report)| {
-            let Fixed { source, verdicts, left } = report.fix(
+            let path = &group.files[index].path;
+            let mut judged = Judged {
+                group,
                 migration,
-                group.history.portability,
-                &group.settings,
-                &selected,
-                &|finding: &Finding| rules.refusal(finding).is_none(),
-            );
-            Judged {
-                migration,
-                path: &group.files[index].path,
-                verdicts: verdicts
-                    .into_iter()
-                    .zip(&report.findings)
-                    .map(|(verdict, finding)| match verdict {
-                        Verdict::Fixed { notes } => Ok(notes),
-                        Verdict::Left { reason: Some(reason) } => Err(reason),
-                        Verdict::Left { reason: None } => Err(reason(finding, rules)),
-                    })
-                    .collect(),
+                path,
                 report,
-                fixed: source,
-                left,
+                verdicts: Vec::new(),
+                fixed: None,
+                left: Vec::new(),
                 unchecked: unchecked.contains(&index),
-            }
+                ignored: rules.ignored(path),
+            };
+            let Fixed { source, verdicts, left } =
+                judged.fix_chosen(migration, &judged.report, rules, &|_| true);
+            judged.verdicts = verdicts
+                .into_iter()
+                .zip(&judged.report.findings)
+                .map(|(verdict, finding)| told(verdict, finding, rules))
+                .collect();
+            judged.fixed = source;
+            judged.left = left;
+            judged
         })
         .collect())
 }
 
+/// A verdict with the reason in every case.
+pub(crate) fn told(verdict: Verdict, finding: &Finding, rules: &Rules) -> Result<Vec<String>, String> {
+    match verdict {
+        Verdict::Fixed { notes } => Ok(notes),
+        Verdict::Left { reason: Some(reason) } => Err(reason),
+        Verdict::Left { reason: None } => Err(reason(finding, rules)),
+    }
+}
+
 /// Why a finding remains.
-fn reason(finding: &Finding, rules: &Rules) -> String {
+pub(crate) fn reason(finding: &Finding, rules: &Rules) -> String {
     match &finding.fix {
         Err(reason) => reason.clone(),
         Ok(_) => rules.refusal(finding).unwrap_or_else(|| NO_LAYOUT.to_owned()),

@@ -82,11 +82,15 @@ pub(crate) struct CheckArgs {
     pub(crate) common: Common,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 #[derive(Debug, Args)]
 pub(crate) struct FixArgs {
     /// Write nothing; print a diff that `git apply` understands
     #[arg(long, visible_alias = "diff")]
     pub(crate) dry_run: bool,
+    /// Decide about one fix after the other
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) interactive: bool,
     /// List what was fixed, file by file
     #[arg(long, help_heading = "Output")]
     pub(crate) show_fixes: bool,

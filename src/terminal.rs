@@ -66,6 +66,11 @@ impl Terminal {
         Self { stdout_colored: false, ..*self }
     }
 
+    /// The same for text that goes to stderr.
+    pub(crate) fn on_stderr(&self) -> Self {
+        Self { stdout_colored: self.stderr_colored, ..*self }
+    }
+
     /// Whether stdout is coloured.
     pub(crate) fn colored(&self) -> bool {
         self.stdout_colored

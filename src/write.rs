@@ -78,6 +78,20 @@ pub(crate) fn report(path: &Path, text: &str) -> Result<(), WriteError> {
     fs::write(path, text).map_err(|source| io_error(path, "write", source))
 }
 
+/// A file for an editor, in the directory for temporary files, which goes with its value.
+///
+/// # Errors
+/// [`WriteError::Io`].
+pub(crate) fn scratch(prefix: &str, suffix: &str, content: &[u8]) -> Result<NamedTempFile, WriteError> {
+    let directory = std::env::temp_dir();
+    let create = || {
+        let mut file = tempfile::Builder::new().prefix(prefix).suffix(suffix).tempfile_in(&directory)?;
+        file.write_all(content)?;
+        Ok(file)
+    };
+    create().map_err(|source| io_error(&directory, "create a temporary file in", source))
+}
+
 /// Adds to a file that several programs write to, such as `$GITHUB_STEP_SUMMARY`.
 ///
 /// # Errors

@@ -3,20 +3,26 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 
+use super::interactive::{self, Agreed};
 use super::{Session, emit, show};
 use crate::Status;
 use crate::analysis::{Judged, JudgedEnvironment};
-use crate::cli::{FixArgs, Global};
+use crate::cli::{Common, FixArgs, Global};
+use crate::prompt::Prompt;
 use crate::report::{self, Diagnostic, count, diff};
+use crate::review::{DECLINED, Review};
 use crate::terminal::Terminal;
 use crate::write;
 
 pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
     let common = &arguments.common;
+    // First, because it may take a while until the first question.
+    let prompt = arguments.interactive.then(|| prompt(common, global)).transpose()?;
     let session = Session::new(&common.input, common.stdin_filename.as_deref(), global, terminal)?;
     if let Some(status) = show::instead(&session, &common.output, terminal)? {
         return Ok(status);
@@ -25,13 +31,23 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     let mut environments = session.judge_environments();
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
-    if stdin.is_none() && !arguments.dry_run {
+    if let Some(prompt) = &prompt {
+        let mut review = Review::new(&mut judged, &mut environments, &session.rules);
+        let reason = session.config.options.require_ignore_reason == Some(true);
+        let agreed = interactive::run(&mut review, prompt, terminal, reason)?;
+        review.settle(agreed == Agreed::Write);
+        prompt.close();
+        failed |= !write(&mut judged, &mut environments, terminal);
+    } else if stdin.is_none() && !arguments.dry_run {
         failed |= !write(&mut judged, &mut environments, terminal);
     }
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::after(one, &session.rules)));
     diagnostics.extend(environments.iter().flat_map(report::after_in_environment));
     report::sort(&mut diagnostics);
+    // What was left in a review was seen there.
+    diagnostics.sort_by_key(|one| one.is_left_because(DECLINED));
+    let told = diagnostics.partition_point(|one| !one.is_left_because(DECLINED));
     let changes = changes(&judged, &environments);
 
     match stdin {
@@ -40,7 +56,7 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
             terminal.pass_on(changes.first().map_or(original, |change| change.new.as_bytes()))?;
             emit(&diagnostics, &common.output, terminal, true)?;
         }
-        None => emit(&diagnostics, &common.output, terminal, false)?,
+        None => emit(&diagnostics[..told], &common.output, terminal, false)?,
     }
     if arguments.show_fixes {
         terminal.summary(fixes(&changes).trim_end());
@@ -60,6 +76,17 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     } else {
         Status::Clean
     })
+}
+
+/// The terminal for `--interactive`.
+fn prompt(common: &Common, global: &Global) -> Result<Prompt> {
+    if common.input.paths.iter().any(|path| path == Path::new("-")) {
+        bail!("`--interactive` can't be used with standard input");
+    }
+    if global.silent {
+        bail!("`--interactive` can't be used with `--silent`");
+    }
+    Prompt::open()
 }
 
 /// Write every fixed file. One that can't be written keeps its findings, and the others go on.

@@ -2,6 +2,7 @@
 
 mod check;
 mod fix;
+mod interactive;
 mod rule;
 mod show;
 mod verify;

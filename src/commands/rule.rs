@@ -53,7 +53,7 @@ fn unknown(name: &str) -> anyhow::Error {
 }
 
 /// The documentation of a rule, below its name.
-fn page(rule: &Rule, terminal: &Terminal) -> String {
+pub(super) fn page(rule: &Rule, terminal: &Terminal) -> String {
     let mut text = String::new();
     let document = format!("# {}\n\n{}", rule.name(), rule.documentation());
     let mut code = false;

@@ -84,6 +84,10 @@ impl Diagnostic<'_> {
     pub(crate) fn is_fixable(&self) -> bool {
         self.detail.as_ref().is_some_and(|detail| detail.fix.is_ok())
     }
+
+    pub(crate) fn is_left_because(&self, reason: &str) -> bool {
+        self.detail.as_ref().is_some_and(|detail| detail.fix.as_ref().is_err_and(|known| known == reason))
+    }
 }
 
 /// A text whose lines are counted.

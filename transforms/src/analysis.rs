@@ -577,6 +577,20 @@ fn blank_arg(arg: &mut Arg) {
 }
 
 impl Report {
+    /// The report on another text of the same migration, which takes its place in the history.
+    #[must_use]
+    pub fn of_edited(&self, migration: &Migration, settings: &Settings, selected: &Selection) -> Self {
+        let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
+        check_one(migration, &self.before, settings, selected)
+    }
+
+    /// Whether two texts of a migration lead to the same schema, as far as is known.
+    #[must_use]
+    pub fn same_schema(&self, other: &Self) -> bool {
+        self.after_upgrade.same_schema(&other.after_upgrade)
+            && self.after_downgrade.same_schema(&other.after_downgrade)
+    }
+
     /// Rewrite the migration, as far as its findings are fixable and `allowed`.
     ///
     /// Passes are made until nothing changes; the result is checked: it parses, what was fixed is
@@ -668,9 +682,7 @@ impl Report {
                 &self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect(),
             );
         }
-        if report.after_upgrade.same_schema(&self.after_upgrade)
-            && report.after_downgrade.same_schema(&self.after_downgrade)
-        {
+        if report.same_schema(self) {
             self.changed(next, &report, &refused, &notes)
         } else {
             let reason = "the rewritten file would not lead to the same schema";
@@ -717,8 +729,9 @@ impl Report {
     }
 }
 
-/// What a finding is known by from one pass to the next, while positions shift.
-type Key = (&'static str, Direction, String);
+/// What a finding is known by from one pass to the next, while positions shift: its rule's module, its function and
+/// its message. Findings of a file with the same key are fixed together.
+pub type Key = (&'static str, Direction, String);
 
 impl Finding {
     /// Whether its fix moves the operation.
@@ -743,7 +756,9 @@ impl Finding {
         }
     }
 
-    fn key(&self) -> Key {
+    /// What it is known by when the file has been edited.
+    #[must_use]
+    pub fn key(&self) -> Key {
         (self.rule.module(), self.direction, without_positions(&self.message))
     }
 

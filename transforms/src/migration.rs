@@ -92,6 +92,14 @@ impl Migration {
         })))
     }
 
+    /// Parse another text of the same file.
+    ///
+    /// # Errors
+    /// A file that is no Python 3.
+    pub fn edited(&self, source: String) -> Result<Parsed, SyntaxError> {
+        Self::parse_with(self.path.clone(), source, Arc::clone(&self.modules))
+    }
+
     /// The functions of other modules that it calls, and that could not be read.
     pub fn foreign(&self) -> impl Iterator<Item = &str> {
         self.upgrade.foreign.iter().chain(&self.downgrade.foreign).map(String::as_str)

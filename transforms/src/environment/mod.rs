@@ -172,6 +172,16 @@ pub fn lock_timeout(module: &Module) -> Option<TextRange> {
     find.0
 }
 
+/// What a finding is known by when the file has been edited: its rule's module and its message.
+pub type Key = (&'static str, String);
+
+impl Finding {
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.rule.module(), self.violation.message.clone())
+    }
+}
+
 impl Environment {
     /// Parse a file; `None` when it has nothing to do with Alembic's context.
     ///
