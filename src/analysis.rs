@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
 use safemig_transforms::environment;
@@ -14,6 +14,7 @@ use safemig_transforms::settings::Settings;
 use crate::cli;
 use crate::config::Config;
 use crate::project::{Environment, Group};
+use crate::scope::{Aside, Limits};
 use crate::selection::{self, Layer, RuleSet};
 use crate::walk::PathGlobs;
 
@@ -34,12 +35,12 @@ pub(crate) struct Rules {
     /// Rules whose unsafe fixes count as safe.
     promoted: RuleSet,
     per_file_ignores: Vec<(PathGlobs, RuleSet)>,
-    pub(crate) baseline: Option<String>,
+    pub(crate) limits: Limits,
 }
 
 impl Rules {
     /// # Errors
-    /// A rule that doesn't exist, a glob that is none.
+    /// A rule that doesn't exist, a glob that is none, a database that doesn't answer.
     pub(crate) fn new(flags: &cli::Input, config: &Config) -> Result<Self> {
         let options = &config.options;
         let place = || config.path.as_ref().map_or_else(String::new, |path| format!("{}: ", path.display()));
@@ -71,8 +72,8 @@ impl Rules {
                 .with_context(|| format!("{}per-file-ignores", place()))?;
             per_file_ignores.push((globs, RuleSet::of(&rules)));
         }
-        let baseline = options.baseline.clone();
-        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, baseline })
+        let limits = Limits::new(flags, config)?;
+        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, limits })
     }
 
     fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
@@ -124,8 +125,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) fixed: Option<String>,
     /// What is left then, where it stands in that text.
     left: Vec<Finding>,
-    /// At or before the baseline.
-    pub(crate) unchecked: bool,
+    /// Why it is not judged.
+    pub(crate) aside: Option<Aside>,
     /// Rules that the configuration ignores in this file.
     ignored: Vec<&'a RuleSet>,
 }
@@ -182,7 +183,7 @@ impl Judged<'_> {
     fn selected(&self, rules: &Rules) -> impl Fn(&str, &str) -> bool + Sync {
         |_: &str, rule: &str| {
             rules.selected.contains(rule)
-                && !self.unchecked
+                && self.aside.is_none()
                 && !self.ignored.iter().any(|rules| rules.contains(rule))
         }
     }
@@ -337,9 +338,9 @@ fn reason_in_environment(finding: &environment::Finding, rules: &Rules) -> Strin
 /// Check a history and try out the fixes of what is reported.
 ///
 /// # Errors
-/// A baseline that isn't in the history.
+/// What limits the revisions doesn't fit the history.
 pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged<'a>>> {
-    let unchecked = before_baseline(group, rules.baseline.as_deref())?;
+    let aside = rules.limits.aside(group)?;
     let ignored: BTreeMap<&str, Vec<&RuleSet>> = group
         .history
         .migrations
@@ -348,7 +349,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
         .map(|(migration, file)| (migration.path.as_str(), rules.ignored(&file.path)))
         .collect();
     let skipped: BTreeSet<&str> =
-        unchecked.iter().map(|index| group.history.migrations[*index].path.as_str()).collect();
+        aside.keys().map(|index| group.history.migrations[*index].path.as_str()).collect();
     let selected = |path: &str, rule: &str| {
         rules.selected.contains(rule)
             && !skipped.contains(path)
@@ -372,7 +373,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 verdicts: Vec::new(),
                 fixed: None,
                 left: Vec::new(),
-                unchecked: unchecked.contains(&index),
+                aside: aside.get(&index).copied(),
                 ignored: rules.ignored(path),
             };
             let Fixed { source, verdicts, left } =
@@ -404,35 +405,4 @@ pub(crate) fn reason(finding: &Finding, rules: &Rules) -> String {
         Err(reason) => reason.clone(),
         Ok(_) => rules.refusal(finding).unwrap_or_else(|| NO_LAYOUT.to_owned()),
     }
-}
-
-/// The migrations that have run in production: the baseline and its ancestors.
-fn before_baseline(group: &Group, baseline: Option<&str>) -> Result<BTreeSet<usize>> {
-    let mut found = BTreeSet::new();
-    let Some(baseline) = baseline else { return Ok(found) };
-    let migrations = &group.history.migrations;
-    // Alembic takes the beginning of an id for the id.
-    let is_baseline = |migration: &Migration| migration.revision.starts_with(baseline);
-    let mut stack: Vec<usize> =
-        (0..migrations.len()).filter(|index| is_baseline(&migrations[*index])).collect();
-    if let Some(exact) = stack.iter().find(|index| migrations[**index].revision == baseline) {
-        stack = vec![*exact];
-    }
-    match stack.len() {
-        0 => bail!("the baseline `{baseline}` is not in the history\nhint: it is the id of a revision"),
-        1 => {}
-        _ => bail!("the baseline `{baseline}` is the beginning of several ids"),
-    }
-    let by_id: BTreeMap<&str, usize> = migrations
-        .iter()
-        .enumerate()
-        .map(|(index, migration)| (migration.revision.as_str(), index))
-        .collect();
-    while let Some(index) = stack.pop() {
-        if found.insert(index) {
-            let parents = migrations[index].down_revisions.iter().chain(&migrations[index].depends_on);
-            stack.extend(parents.filter_map(|parent| by_id.get(parent.as_str())));
-        }
-    }
-    Ok(found)
 }

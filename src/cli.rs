@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Prove a rewrite on a real PostgreSQL
     #[command(after_help = EXIT_CODES)]
     Verify(Box<VerifyArgs>),
+    /// List the revisions with what is unsafe in them
+    History(Box<HistoryArgs>),
     /// Explain a rule, or list all rules
     Rule(RuleArgs),
     /// Print the version
@@ -177,6 +179,33 @@ pub(crate) struct VerifyArgs {
     pub(crate) output_file: Option<PathBuf>,
 }
 
+/// What `history` lists, and how.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub(crate) output_format: HistoryFormat,
+    /// Write to a file instead of standard output
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) output_file: Option<PathBuf>,
+}
+
+/// How `history` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistoryFormat {
+    /// Alembic's own lines, and what was found below them
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// A table
+    Markdown,
+    /// A diagram
+    Mermaid,
+}
+
 /// How `verify` prints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum VerifyFormat {
@@ -216,6 +245,15 @@ pub(crate) struct Selection {
     /// Exclude also what is named on the command line, as pre-commit needs
     #[arg(long)]
     pub(crate) force_exclude: bool,
+    /// Only these revisions, as `alembic history -r` lists them: ae10:, -3:head, :billing@head
+    #[arg(short, long, value_name = "START:END", allow_hyphen_values = true)]
+    pub(crate) rev_range: Option<String>,
+    /// Only files that changed since the history of HEAD left that of a git revision
+    #[arg(long, value_name = "GITREF")]
+    pub(crate) since: Option<String>,
+    /// Only what has not run on this database; its `alembic_version` is read
+    #[arg(long, value_name = "DATABASE_URL")]
+    pub(crate) applied: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -116,6 +116,28 @@ pub(crate) struct Invalid {
 }
 
 impl Group {
+    /// The indices of the migrations in the order in which Alembic loads them: by version location, the files of a
+    /// directory by name and before the directories in it.
+    pub(crate) fn loaded(&self) -> Vec<usize> {
+        let locations: Vec<PathBuf> = self.project.version_locations.iter().map(|path| real(path)).collect();
+        let place = |path: &Path| {
+            let path = real(path);
+            let location = locations.iter().position(|location| path.starts_with(location));
+            let below = location.and_then(|index| path.strip_prefix(&locations[index]).ok()).unwrap_or(&path);
+            let last = below.components().count().saturating_sub(1);
+            let parts: Vec<_> = below
+                .components()
+                .enumerate()
+                .map(|(index, part)| (index != last, part.as_os_str().to_owned()))
+                .collect();
+            (location.unwrap_or(locations.len()), parts)
+        };
+        let mut order: Vec<_> =
+            self.files.iter().enumerate().map(|(index, file)| (place(&file.path), index)).collect();
+        order.sort();
+        order.into_iter().map(|(_, index)| index).collect()
+    }
+
     /// The path as reports show it, of every reported file, in order.
     pub(crate) fn reported(&self) -> impl Iterator<Item = (usize, &Migration)> {
         let migrations = self.history.migrations.iter().enumerate();

@@ -895,3 +895,64 @@ fn functions_of_other_modules_are_followed_and_reported_where_they_are_called() 
     let expected = [message("ix_a_id"), message("ix_a_1"), message("ix_a_2")];
     assert_eq!(found, expected.iter().map(String::as_str).zip([9, 10, 10]).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_range_of_revisions() {
+    let project = Project::new(&[
+        ("aaa.py", BASE.as_bytes()),
+        ("bbb.py", UNSAFE.as_bytes()),
+        ("ccc.py", UNSAFE.replace("bbb", "ccc").replace("aaa", "bbb").as_bytes()),
+    ]);
+    let run = project.run(&["check", "-r", "ccc:", "--output-format", "concise"]).ends_with(1);
+    assert!(run.stdout.contains("ccc.py:8:5") && !run.stdout.contains("bbb.py"), "{}", run.stdout);
+    assert!(
+        run.stderr.starts_with("Found 1 finding in 1 of 3 revisions (2 outside of ccc: not checked).\n"),
+        "{}",
+        run.stderr
+    );
+    project.run(&["check", "--rev-range", ":-1", "-q"]).ends_with(2);
+    project.run(&["check", "-r=-1:", "-q"]).ends_with(1);
+    project.run(&["check", "-r", "-1:"]).ends_with(1);
+    let run = project.run(&["check", "-r", "ddd:"]).ends_with(2);
+    assert_eq!(run.stderr, "error: there is no revision or branch `ddd`\n");
+    project.run(&["fix", "-r", ":aaa"]).ends_with(0);
+    assert_eq!(project.read(BBB), UNSAFE);
+    project.run(&["fix", "-r", ":bbb"]).ends_with(0);
+    assert!(project.read(BBB).contains("autocommit_block"));
+    project.run(&["check", "-r", ":bbb"]).ends_with(0);
+    project.run(&["check"]).ends_with(1);
+}
+
+#[test]
+fn what_changed_since_a_git_revision() {
+    let project = Project::usual();
+    project.write("migrations/env.py", ENVIRONMENT.as_bytes());
+    project.run(&["check", "--since", "HEAD"]).ends_with(2);
+    project.git(&["init", "-qb", "main", "."], "").ends_with(0);
+    project.git(&["add", "-A"], "").ends_with(0);
+    project.git(&["commit", "-qm", "a"], "").ends_with(0);
+    let run = project.run(&["check", "--since", "main"]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in 2 revisions (2 unchanged since main not checked).\n");
+    // A branch with one revision more, and another on main that is not here.
+    project.git(&["checkout", "-qb", "feature"], "").ends_with(0);
+    let next = |id: &str| UNSAFE.replace("bbb", id).replace("aaa", "bbb");
+    project.write("migrations/versions/ccc.py", next("ccc").as_bytes());
+    project.git(&["add", "-A"], "").ends_with(0);
+    project.git(&["commit", "-qm", "b"], "").ends_with(0);
+    project.git(&["checkout", "-q", "main"], "").ends_with(0);
+    project.write(BBB, UNSAFE.replace("ix_a_id", "ix_main").as_bytes());
+    project.git(&["commit", "-qam", "c"], "").ends_with(0);
+    project.git(&["checkout", "-q", "feature"], "").ends_with(0);
+    // And one that is not committed.
+    project.write("migrations/versions/ddd.py", next("ddd").as_bytes());
+    let run = project.run(&["check", "--since", "main", "--output-format", "concise"]).ends_with(1);
+    let found: Vec<_> = run.stdout.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(found, ["migrations/versions/ccc.py", "migrations/versions/ddd.py"], "{}", run.stdout);
+    // The whole history says what the table is.
+    assert!(run.stdout.contains("`a`"), "{}", run.stdout);
+    project.write("migrations/env.py", ENVIRONMENT.replace("engine", "the_engine").as_bytes());
+    let run = project.run(&["check", "--since", "main", "--output-format", "concise"]).ends_with(1);
+    assert!(run.stdout.contains("env.py"), "{}", run.stdout);
+    let run = project.run(&["check", "--since", "nope"]).ends_with(2);
+    assert!(run.stderr.contains("git could not compare with `nope`: "), "{}", run.stderr);
+}

@@ -16,7 +16,7 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
         return Ok(status);
     }
     let judged = session.judge()?;
-    let environments = session.judge_environments();
+    let environments = session.judge_environments()?;
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::before(one, &session.rules)));
     diagnostics.extend(environments.iter().flat_map(report::before_in_environment));

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         return Ok(status);
     }
     let mut judged = session.judge()?;
-    let mut environments = session.judge_environments();
+    let mut environments = session.judge_environments()?;
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
     if let Some(prompt) = &prompt {

@@ -2,6 +2,7 @@
 
 mod check;
 mod fix;
+mod history;
 mod interactive;
 mod rule;
 mod show;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
         Command::Check(arguments) => check::run(arguments, &cli.global, terminal),
         Command::Fix(arguments) => fix::run(arguments, &cli.global, terminal),
         Command::Verify(arguments) => verify::run(arguments, &cli.global, terminal),
+        Command::History(arguments) => history::run(arguments, &cli.global, terminal),
         Command::Rule(arguments) => rule::run(arguments, terminal),
         Command::Version => version::run(terminal),
     }
@@ -157,9 +159,14 @@ impl Session {
     }
 
     /// Check every `env.py` that is reported.
-    fn judge_environments(&self) -> Vec<JudgedEnvironment<'_>> {
-        let environments = self.histories.environments.iter();
-        environments.filter_map(|one| analysis::judge_environment(one, &self.rules)).collect()
+    fn judge_environments(&self) -> Result<Vec<JudgedEnvironment<'_>>> {
+        let mut judged = Vec::new();
+        for one in &self.histories.environments {
+            if self.rules.limits.judges_environment(&one.path)? {
+                judged.extend(analysis::judge_environment(one, &self.rules));
+            }
+        }
+        Ok(judged)
     }
 
     /// What is wrong with the files themselves.
@@ -216,10 +223,7 @@ impl Session {
         if suppressed > 0 {
             parts.push(format!("{suppressed} suppressed"));
         }
-        let unchecked = judged.iter().filter(|one| one.unchecked).count();
-        if let (Some(baseline), 1..) = (&self.rules.baseline, unchecked) {
-            parts.push(format!("{unchecked} at or before baseline {baseline} not checked"));
-        }
+        parts.extend(self.rules.limits.not_checked(judged.iter().filter_map(|one| one.aside)));
         if self.histories.excluded > 0 {
             parts.push(format!("{} excluded", self.histories.excluded));
         }

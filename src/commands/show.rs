@@ -36,7 +36,7 @@ pub(super) fn settings(session: &Session) -> String {
     line("configuration", config.as_deref().unwrap_or("none"));
     line("rules", &rules(&session.rules.selected));
     line("fixable", &rules(&session.rules.fixable));
-    if let Some(baseline) = &session.rules.baseline {
+    if let Some(baseline) = session.rules.limits.baseline() {
         line("baseline", baseline);
     }
     for group in &session.histories.groups {

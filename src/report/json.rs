@@ -7,7 +7,7 @@ use super::Diagnostic;
 
 /// What tools read. Fields are only ever added.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding<'a> {
+pub(crate) struct Finding<'a> {
     rule: &'a str,
     message: &'a str,
     filename: &'a str,
@@ -41,7 +41,7 @@ struct Fix<'a> {
 }
 
 impl<'a> Finding<'a> {
-    pub(super) fn new(diagnostic: &'a Diagnostic) -> Self {
+    pub(crate) fn new(diagnostic: &'a Diagnostic) -> Self {
         let detail = diagnostic.detail.as_ref();
         Self {
             rule: &diagnostic.rule,

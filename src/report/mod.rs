@@ -7,6 +7,7 @@ pub(crate) mod github;
 mod grouped;
 pub(crate) mod json;
 mod json_lines;
+pub(crate) mod markdown;
 pub(crate) mod statistics;
 
 use std::ops::Range;

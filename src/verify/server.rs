@@ -63,30 +63,12 @@ impl Server {
     /// It isn't such a URL, asks for TLS, leads nowhere, or to a user who can't create databases.
     pub(crate) fn at(url: &str) -> Result<Self> {
         let shown = without_password(url);
-        let mut config = parse(url).with_context(|| format!("the database URL is {shown}"))?;
-        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            config.host(&default_host(port(&config)));
-        }
-        if config.get_password().is_none()
-            && let Ok(password) = env::var("PGPASSWORD")
-        {
-            config.password(password);
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(10));
-        }
+        let config = configuration(url, &shown)?;
         Self::new(config, None, &shown)
     }
 
     fn new(mut config: Config, cluster: Option<Cluster>, shown: &str) -> Result<Self> {
-        config.application_name("safemig");
-        let mut admin = config.connect(NoTls).map_err(|error| {
-            anyhow!(
-                "could not connect to {shown}: {}\n\
-                 hint: check the URL; TLS is not supported yet",
-                reason(error)
-            )
-        })?;
+        let mut admin = connect(&mut config, shown)?;
         let row = admin
             .query_one(
                 "SELECT current_setting('server_version_num')::int4, rolsuper, rolcreatedb, session_user::text
@@ -319,6 +301,72 @@ fn parse(url: &str) -> Result<Config> {
     format!("postgresql://{base}?{}", known.join("&")).parse().map_err(|error| anyhow!("{}", reason(error)))
 }
 
+/// The revisions at which a database stands, by its table `alembic_version`, or else the only table that has the form
+/// of it; none when nothing has run there.
+///
+/// # Errors
+/// It isn't such a URL, or leads nowhere; several tables have that form.
+pub(crate) fn current_revisions(url: &str) -> Result<Vec<String>> {
+    let shown = without_password(url);
+    let failed = |error| anyhow!("could not read the revisions at which {shown} is: {}", reason(error));
+    let mut client = connect(&mut configuration(url, &shown)?, &shown)?;
+    let tables = client
+        .query(
+            "SELECT format('%I.%I', nspname, relname), relname = 'alembic_version' AND pg_table_is_visible(c.oid)
+             FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+             WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+               AND (SELECT array_agg(attname::text) FROM pg_attribute
+                    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) = ARRAY['version_num']
+             ORDER BY 2 DESC, 1",
+            &[],
+        )
+        .map_err(failed)?;
+    let tables: Vec<(String, bool)> = tables.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let table = match tables.as_slice() {
+        [] => return Ok(Vec::new()),
+        [(table, true), ..] | [(table, false)] => table,
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            bail!(
+                "{shown} has several tables of revisions: {}\nhint: give the schema of yours in the URL: \
+                 `?options=-csearch_path%3Dschema`",
+                names.join(", ")
+            )
+        }
+    };
+    let rows =
+        client.query(&format!("SELECT version_num::text FROM {table} ORDER BY 1"), &[]).map_err(failed)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// How to connect; what the URL does not say comes from `PGHOST` and `PGPASSWORD`, then from libpq's defaults.
+fn configuration(url: &str, shown: &str) -> Result<Config> {
+    let mut config = parse(url).with_context(|| format!("the database URL is {shown}"))?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        config.host(&default_host(port(&config)));
+    }
+    if config.get_password().is_none()
+        && let Ok(password) = env::var("PGPASSWORD")
+    {
+        config.password(password);
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(10));
+    }
+    Ok(config)
+}
+
+fn connect(config: &mut Config, shown: &str) -> Result<Client> {
+    config.application_name("safemig");
+    config.connect(NoTls).map_err(|error| {
+        anyhow!(
+            "could not connect to {shown}: {}\n\
+             hint: check the URL; TLS is not supported yet",
+            reason(error)
+        )
+    })
+}
+
 fn port(config: &Config) -> u16 {
     config.get_ports().first().copied().unwrap_or(5432)
 }
@@ -426,6 +474,38 @@ mod tests {
         });
         // There is none any more.
         server.terminate(pid).unwrap();
+    }
+
+    #[test]
+    fn a_database_says_what_has_run_there() {
+        let server = server();
+        let database = server.create("stamps").unwrap();
+        let Value::String(directory) = database.parameters()["host"].take() else {
+            panic!("the host is missing");
+        };
+        let url = |options: &str| {
+            format!("postgresql+psycopg2://postgres@/{}?host={directory}{options}", database.name())
+        };
+        let stamps = || current_revisions(&url(""));
+        database.run("CREATE TABLE t (i int); CREATE TABLE u (version_num text, i int)").unwrap();
+        assert_eq!(stamps().unwrap(), [""; 0]);
+        let versions = |table: &str| format!("CREATE TABLE {table} (version_num varchar(32) PRIMARY KEY);");
+        database.run(&format!("CREATE SCHEMA \"B c\"; {}", versions("\"B c\".stamps"))).unwrap();
+        database.run("INSERT INTO \"B c\".stamps VALUES ('b'), ('a')").unwrap();
+        assert_eq!(stamps().unwrap(), ["a", "b"], "another name, if it is the only one");
+        database.run(&format!("CREATE SCHEMA d; {}", versions("d.alembic_version"))).unwrap();
+        let error = stamps().unwrap_err().to_string();
+        assert!(
+            error.contains("several tables of revisions: \"B c\".stamps, d.alembic_version\nhint: "),
+            "{error}"
+        );
+        assert_eq!(current_revisions(&url("&options=-csearch_path%3Dd")).unwrap(), [""; 0]);
+        database
+            .run(&format!("{} INSERT INTO alembic_version VALUES ('c')", versions("alembic_version")))
+            .unwrap();
+        assert_eq!(stamps().unwrap(), ["c"]);
+        let error = current_revisions("postgresql://postgres:secret@localhost:1/x").unwrap_err().to_string();
+        assert!(error.starts_with("could not connect to ") && !error.contains("secret"), "{error}");
     }
 
     #[test]

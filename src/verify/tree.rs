@@ -8,11 +8,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use tempfile::TempDir;
 
+use crate::git;
 use crate::locate::AlembicProject;
 
 /// Contents that differ from a project's: by absolute path, the bytes, or `None` where the file is missing.
@@ -228,8 +228,8 @@ fn joined(base: &Path, rest: &Path) -> PathBuf {
 /// The project is in no repository, git doesn't know the revision, or there is no git.
 pub(crate) fn at_git_revision(project: &AlembicProject, revision: &str) -> Result<Files> {
     let directory = &project.script_location;
-    let top = match git(directory, &["rev-parse", "--show-toplevel"], None)? {
-        Ok(top) => resolved(Path::new(str::from_utf8(&top)?.trim_end_matches(['\r', '\n']))),
+    let top = match git::top(directory)? {
+        Ok(top) => top,
         Err(error) => bail!("no git repository was found at {}: {error}", directory.display()),
     };
     // Each as the project names it, and as git does.
@@ -255,7 +255,7 @@ pub(crate) fn at_git_revision(project: &AlembicProject, revision: &str) -> Resul
     // With `^{commit}` a revision can be no option, either.
     let commit = format!("{revision}^{{commit}}");
     let listed =
-        git(&top, &[&["ls-tree", "-r", "-z", "--full-tree", &commit, "--"], &*names].concat(), None)?
+        git::run(&top, &[&["ls-tree", "-r", "-z", "--full-tree", &commit, "--"], &*names].concat(), None)?
             .map_err(|error| {
                 anyhow!(
                     "git could not read the revision `{revision}`: {error}\n\
@@ -288,7 +288,7 @@ pub(crate) fn at_git_revision(project: &AlembicProject, revision: &str) -> Resul
 
     let arguments =
         ["--literal-pathspecs", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"];
-    let now = git(&top, &[&arguments, &*names].concat(), None)?
+    let now = git::run(&top, &[&arguments, &*names].concat(), None)?
         .map_err(|error| anyhow!("git ls-files: {error}"))?;
     for path in now.split(|byte| *byte == 0).filter_map(in_project) {
         if !present.contains(&path) && path.is_file() {
@@ -304,8 +304,8 @@ fn contents(top: &Path, objects: &[String]) -> Result<Vec<Vec<u8>>> {
     let mut input = tempfile::tempfile().context("could not make a temporary file")?;
     input.write_all((objects.join("\n") + "\n").as_bytes())?;
     input.rewind()?;
-    let output =
-        git(top, &["cat-file", "--batch"], Some(input))?.map_err(|error| anyhow!("git cat-file: {error}"))?;
+    let output = git::run(top, &["cat-file", "--batch"], Some(input))?
+        .map_err(|error| anyhow!("git cat-file: {error}"))?;
     let mut rest = output.as_slice();
     let mut contents = Vec::new();
     for object in objects {
@@ -321,29 +321,6 @@ fn contents(top: &Path, objects: &[String]) -> Result<Vec<Vec<u8>>> {
         rest = after;
     }
     Ok(contents)
-}
-
-/// Runs git in a directory: what it wrote, or else what it complained about.
-fn git(directory: &Path, arguments: &[&str], input: Option<File>) -> Result<Result<Vec<u8>, String>> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(directory)
-        .args(arguments)
-        // A hook has the first two of its own repository; the directory says which one is meant.
-        .env_remove("GIT_DIR")
-        .env_remove("GIT_INDEX_FILE")
-        .env_remove("GIT_WORK_TREE")
-        .stdin(input.map_or_else(Stdio::null, Stdio::from))
-        .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => anyhow!("the program `git` was not found\nhint: install git"),
-            _ => anyhow!("could not run git: {error}"),
-        })?;
-    if output.status.success() {
-        return Ok(Ok(output.stdout));
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Ok(Err(complaint.trim().trim_start_matches("fatal: ").to_owned()))
 }
 
 #[cfg(all(test, unix))]
@@ -541,7 +518,7 @@ mod tests {
 
     fn run_git(directory: &Path, arguments: &[&str]) {
         let settings = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"];
-        git(directory, &[&settings, arguments].concat(), None).unwrap().unwrap();
+        git::run(directory, &[&settings, arguments].concat(), None).unwrap().unwrap();
     }
 
     #[test]

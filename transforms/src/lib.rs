@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod environment;
 pub mod history;
 pub mod layout;
+pub mod lineage;
 pub mod migration;
 pub mod naming;
 pub mod operations;

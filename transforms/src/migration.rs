@@ -112,6 +112,13 @@ impl Migration {
         self.modules = Arc::clone(modules);
     }
 
+    /// What `alembic history` prints behind the id: the first paragraph of the docstring.
+    #[must_use]
+    pub fn doc(&self) -> String {
+        let doc = self.module.docstring().unwrap_or_default();
+        doc.trim().split("\n\n").next().unwrap_or_default().to_owned()
+    }
+
     /// What one of its functions does.
     #[must_use]
     pub fn walked(&self, direction: Direction) -> &Walked {

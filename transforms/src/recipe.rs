@@ -26,6 +26,26 @@ impl Lock {
     }
 }
 
+impl Lock {
+    const ALL: [Self; 8] = [
+        Self::AccessShare,
+        Self::RowShare,
+        Self::RowExclusive,
+        Self::ShareUpdateExclusive,
+        Self::Share,
+        Self::ShareRowExclusive,
+        Self::Exclusive,
+        Self::AccessExclusive,
+    ];
+
+    /// The lock with which a sentence begins: "SHARE on `t` while …".
+    #[must_use]
+    pub fn at_start(text: &str) -> Option<Self> {
+        let named = Self::ALL.into_iter().filter(|lock| text.starts_with(&lock.to_string()));
+        named.max_by_key(|lock| lock.to_string().len())
+    }
+}
+
 impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -102,6 +102,14 @@ impl Module {
         &self.parsed.syntax().body
     }
 
+    /// The value of the module's docstring.
+    #[must_use]
+    pub fn docstring(&self) -> Option<String> {
+        let Stmt::Expr(expression) = self.body().first()? else { return None };
+        let text = expression.value.as_string_literal_expr()?.value.to_str();
+        Some(text.replace("\r\n", "\n").replace('\r', "\n"))
+    }
+
     /// All tokens, comments and line breaks included.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
