@@ -80,6 +80,9 @@ impl Global {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
+    /// Write a comment above every finding that suppresses it, with the reason
+    #[arg(long, value_name = "WHY", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) add_ignore: Option<String>,
     #[command(flatten)]
     pub(crate) common: Common,
 }

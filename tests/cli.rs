@@ -956,3 +956,41 @@ fn what_changed_since_a_git_revision() {
     let run = project.run(&["check", "--since", "nope"]).ends_with(2);
     assert!(run.stderr.contains("git could not compare with `nope`: "), "{}", run.stderr);
 }
+
+#[test]
+fn what_is_found_can_be_suppressed() {
+    let project = Project::new(&[
+        ("aaa.py", BASE.as_bytes()),
+        ("bbb.py", with_indexes(2).as_bytes()),
+        ("ccc.py", UNFIXABLE.as_bytes()),
+        ("ddd.py", b"down_revision = (\n"),
+    ]);
+    project.write("migrations/env.py", ENVIRONMENT.as_bytes());
+    let run = project.run(&["check", "--add-ignore=before 2024,  checked"]).ends_with(1);
+    assert!(run.stdout.is_empty(), "{}", run.stdout);
+    assert!(
+        run.stderr.starts_with("Suppressed 5 findings in 3 files.\nwarning: migrations/versions/ddd.py:"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        project.read(BBB).contains(
+            "    # safemig: ignore[only-concurrent-indexes] before 2024, checked\n    op.create_index('ix_1'"
+        ),
+        "{}",
+        project.read(BBB)
+    );
+    fs::remove_file(project.path("migrations/versions/ddd.py")).expect("a file");
+    let run = project.run(&["check"]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing unsafe found in 3 revisions (5 suppressed).\n");
+    let run = project.run(&["check", "--add-ignore"]).ends_with(0);
+    assert_eq!(run.stderr, "Nothing to suppress in 3 revisions.\n");
+    // A path is no reason.
+    project.run(&["check", "--add-ignore", BBB]).ends_with(0);
+    project.write(BBB, UNSAFE.as_bytes());
+    project.run(&["check", "--add-ignore", "--config", "require-ignore-reason = true"]).ends_with(2);
+    project.run_with(&["check", "--add-ignore", "-"], UNSAFE.as_bytes()).ends_with(2);
+    assert_eq!(project.read(BBB), UNSAFE);
+    project.run(&["check", "--add-ignore"]).ends_with(0);
+    assert!(project.read(BBB).contains("    # safemig: ignore[only-concurrent-indexes]\n"));
+}

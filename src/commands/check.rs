@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Session, emit, files, show};
+use super::{Session, add_ignore, emit, files, show};
 use crate::Status;
 use crate::analysis::{Judged, JudgedEnvironment, NEEDS_UNSAFE};
 use crate::cli::{CheckArgs, Global};
@@ -17,6 +17,9 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     }
     let judged = session.judge()?;
     let environments = session.judge_environments()?;
+    if let Some(why) = &arguments.add_ignore {
+        return add_ignore::run(&session, &judged, &environments, why, terminal);
+    }
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::before(one, &session.rules)));
     diagnostics.extend(environments.iter().flat_map(report::before_in_environment));

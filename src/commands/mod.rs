@@ -1,5 +1,6 @@
 //! One file for each command, and what several of them share.
 
+mod add_ignore;
 mod check;
 mod fix;
 mod history;
