@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
-use safemig_transforms::analysis::{Finding, Fixed, Report, Verdict};
+use safemig_transforms::analysis::{Finding, Fixed, History, Report, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::Migration;
 use safemig_transforms::recipe::Applicability;
@@ -341,22 +341,8 @@ fn reason_in_environment(finding: &environment::Finding, rules: &Rules) -> Strin
 /// What limits the revisions doesn't fit the history.
 pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged<'a>>> {
     let aside = rules.limits.aside(group)?;
-    let ignored: BTreeMap<&str, Vec<&RuleSet>> = group
-        .history
-        .migrations
-        .iter()
-        .zip(&group.files)
-        .map(|(migration, file)| (migration.path.as_str(), rules.ignored(&file.path)))
-        .collect();
-    let skipped: BTreeSet<&str> =
-        aside.keys().map(|index| group.history.migrations[*index].path.as_str()).collect();
-    let selected = |path: &str, rule: &str| {
-        rules.selected.contains(rule)
-            && !skipped.contains(path)
-            && !ignored.get(path).is_some_and(|ignored| ignored.iter().any(|rules| rules.contains(rule)))
-    };
     let mut reports: Vec<Option<Report>> =
-        group.history.check(&group.settings, &selected).into_iter().map(Some).collect();
+        reports_with(group, &group.history, rules, &aside).into_iter().map(Some).collect();
     let reported: Vec<_> = group
         .reported()
         .filter_map(|(index, migration)| Some((index, migration, reports[index].take()?)))
@@ -388,6 +374,33 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
             judged
         })
         .collect())
+}
+
+/// What is found in a history that has the files of a group, or rewritten ones.
+///
+/// # Errors
+/// What limits the revisions doesn't fit the history.
+pub(crate) fn reports(group: &Group, history: &History, rules: &Rules) -> Result<Vec<Report>> {
+    Ok(reports_with(group, history, rules, &rules.limits.aside(group)?))
+}
+
+fn reports_with(
+    group: &Group,
+    history: &History,
+    rules: &Rules,
+    aside: &BTreeMap<usize, Aside>,
+) -> Vec<Report> {
+    let paths = || group.history.migrations.iter().map(|migration| migration.path.as_str());
+    let ignored: BTreeMap<&str, Vec<&RuleSet>> =
+        paths().zip(&group.files).map(|(path, file)| (path, rules.ignored(&file.path))).collect();
+    let skipped: BTreeSet<&str> =
+        paths().enumerate().filter(|(index, _)| aside.contains_key(index)).map(|(_, path)| path).collect();
+    let selected = |path: &str, rule: &str| {
+        rules.selected.contains(rule)
+            && !skipped.contains(path)
+            && !ignored.get(path).is_some_and(|ignored| ignored.iter().any(|rules| rules.contains(rule)))
+    };
+    history.check(&group.settings, &selected)
 }
 
 /// A verdict with the reason in every case.

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Prove a rewrite on a real PostgreSQL
     #[command(after_help = EXIT_CODES)]
     Verify(Box<VerifyArgs>),
+    /// Rewrite a whole history at once, all of it or nothing
+    #[command(after_help = EXIT_CODES)]
+    UpgradeHistory(Box<UpgradeHistoryArgs>),
     /// List the revisions with what is unsafe in them
     History(Box<HistoryArgs>),
     /// Explain a rule, or list all rules
@@ -145,6 +148,19 @@ pub(crate) struct VerifyArgs {
     /// would write
     #[arg(long, value_name = "GITREF")]
     pub(crate) against: Option<String>,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub(crate) output_format: VerifyFormat,
+    /// Write the report to a file instead of standard output
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
+    pub(crate) output_file: Option<PathBuf>,
+}
+
+/// How a rewrite is proved.
+#[derive(Debug, Args)]
+pub(crate) struct Proof {
     /// Fill every table with so many rows before each revision, and compare the contents too
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) rows: u32,
@@ -174,12 +190,47 @@ pub(crate) struct VerifyArgs {
     /// machine are started as a private cluster
     #[arg(long, value_name = "URL", help_heading = "Environment")]
     pub(crate) database_url: Option<String>,
-    /// How to print
+}
+
+/// What `upgrade-history` does.
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeHistoryArgs {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Write nothing; print what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write nothing; print a diff that `git apply` understands, and what would be done on standard error
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Write also to files with changes that are not committed
+    #[arg(long)]
+    pub(crate) allow_dirty: bool,
+    /// Prove the rewrite on a real PostgreSQL before anything is written
+    #[arg(long, help_heading = "Proof")]
+    pub(crate) verify: bool,
+    #[command(flatten, next_help_heading = "Proof")]
+    pub(crate) proof: Proof,
+    /// How to print what is done
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
-    pub(crate) output_format: VerifyFormat,
-    /// Write the report to a file instead of standard output
+    pub(crate) output_format: UpgradeFormat,
+    /// Write that to a file instead of standard output
     #[arg(short, long, value_name = "PATH", help_heading = "Output")]
     pub(crate) output_file: Option<PathBuf>,
+    /// Exit with 0 even if findings remain
+    #[arg(short, long, help_heading = "Output")]
+    pub(crate) exit_zero: bool,
+}
+
+/// How `upgrade-history` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UpgradeFormat {
+    /// A summary
+    #[default]
+    Text,
+    /// Every revision, for a pull request
+    Markdown,
 }
 
 /// What `history` lists, and how.

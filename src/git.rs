@@ -78,3 +78,19 @@ pub(crate) fn changed_since(directory: &Path, revision: &str) -> Result<BTreeSet
     // Names that are not UTF-8 are no revision's.
     Ok(names.filter_map(|name| str::from_utf8(name).ok()).map(|name| top.join(name)).collect())
 }
+
+/// Which of some files, absolute and in one repository, are not committed as they are; `None` without a repository.
+///
+/// # Errors
+/// There is no git, or it fails.
+pub(crate) fn uncommitted(directory: &Path, files: &[&Path]) -> Result<Option<BTreeSet<PathBuf>>> {
+    let Ok(top) = top(directory)? else { return Ok(None) };
+    let arguments =
+        ["status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignored=matching"];
+    let status = run(&top, &arguments, None)?.map_err(|complaint| anyhow!("git status: {complaint}"))?;
+    // `XY path`, and directories only where all of them is ignored.
+    let entries = status.split(|byte| *byte == 0).filter_map(|entry| str::from_utf8(entry.get(3..)?).ok());
+    let entries: Vec<PathBuf> = entries.map(|name| top.join(name)).collect();
+    let real = files.iter().map(|file| file.canonicalize().unwrap_or_else(|_| file.to_path_buf()));
+    Ok(Some(real.filter(|file| entries.iter().any(|entry| file.starts_with(entry))).collect()))
+}

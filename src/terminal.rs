@@ -128,6 +128,12 @@ impl Terminal {
         Progress { wanted, colored: self.stderr_colored, started: Instant::now(), bar: None }
     }
 
+    /// Whether somebody reads stdout as it is written.
+    #[expect(clippy::unused_self, reason = "it is the terminal's")]
+    pub(crate) fn is_watched(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// What a curious user wants to know.
     pub(crate) fn verbose(&self, text: &str) {
         if self.is_verbose() {

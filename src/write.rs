@@ -8,12 +8,20 @@
 //! **Invariant: a symbolic link stays a link.** Links are resolved first; the file behind the link
 //! is replaced.
 
-use std::collections::BTreeMap;
+mod journal;
+
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+pub(crate) use journal::{is_interrupted, recover, write_all};
+
+/// The names of temporary files start with a dot and don't end in `.py`: Alembic and our own walk ignore them, should
+/// the program be killed.
+const TEMPORARY_PREFIX: &str = ".safemig-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Why a file was not written. Whatever the reason, what stood in the file still stands there, with
 /// one exception: when flushing the *directory* fails, the new content is in place but may not
@@ -36,6 +44,16 @@ pub(crate) enum WriteError {
     /// The operating system refused: no such directory, no permission, no space left, ...
     #[error("could not {doing} {}: {source}", .path.display())]
     Io { path: PathBuf, doing: &'static str, source: io::Error },
+    /// Another run holds the journal.
+    #[error("another safemig is writing: it holds {}", .path.display())]
+    Busy { path: PathBuf },
+    /// An interrupted run can't be undone, because somebody has changed one of its files since.
+    #[error(
+        "{} was changed since a run was interrupted that had begun to write it\nhint: put it back as it was before that \
+         run (`git checkout`), or, to keep all as it is now, remove {}",
+        .path.display(), .journal.display()
+    )]
+    ChangedSince { path: PathBuf, journal: PathBuf },
     /// Several files were to be written, one failed, and a file written before it could not be put
     /// back.
     #[error("{cause}; then {} could not be put back as it was: {source}", .path.display())]
@@ -99,31 +117,6 @@ pub(crate) fn scratch(prefix: &str, suffix: &str, content: &[u8]) -> Result<Name
 pub(crate) fn append(path: &Path, text: &str) -> Result<(), WriteError> {
     let append = || File::options().append(true).create(true).open(path)?.write_all(text.as_bytes());
     append().map_err(|source| io_error(path, "write", source))
-}
-
-/// Writes every change or none.
-///
-/// All temporary files are written and checked before the first one is renamed, so that a full
-/// disk, a missing permission or a changed file is noticed while nothing has happened yet. Should a
-/// rename fail all the same, the files that were already replaced get their old content back and
-/// files that were created are removed.
-///
-/// # Errors
-/// The first [`WriteError`]; [`WriteError::NotRestored`] when putting back failed too.
-#[cfg_attr(not(test), expect(dead_code, reason = "for whole histories"))]
-pub(crate) fn write_all(changes: &[Change]) -> Result<(), WriteError> {
-    let prepared = changes.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
-    let mut written = Vec::with_capacity(changes.len());
-    for (done, one) in prepared.into_iter().enumerate() {
-        match one.commit() {
-            Ok(target) => written.push(target),
-            Err(cause) => return Err(put_back(&changes[..done], cause)),
-        }
-    }
-    // One flush for each directory, however many files it received.
-    let directories: BTreeMap<&Path, &Path> =
-        written.iter().map(|file| (directory_of(file), file.as_path())).collect();
-    directories.into_values().try_for_each(sync_directory)
 }
 
 /// Undoes `written`, last one first. Answers with `cause`, or with what went wrong in addition.
@@ -229,15 +222,13 @@ fn directory_of(target: &Path) -> &Path {
 /// Writes `content` to a temporary file in the directory of `target`, with the mode and owner of
 /// `like`.
 ///
-/// The name starts with `.` and doesn't end in `.py`: Alembic and our own walk ignore it, should
-/// the program be killed.
 fn temporary_beside(
     target: &Path,
     content: &[u8],
     like: Option<&Metadata>,
 ) -> Result<NamedTempFile, WriteError> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".safemig-").suffix(".tmp");
+    builder.prefix(TEMPORARY_PREFIX).suffix(TEMPORARY_SUFFIX);
     #[cfg(unix)]
     if like.is_none() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -376,36 +367,6 @@ mod tests {
     fn refuses_what_is_not_a_file() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(write_atomically(dir.path(), b"n", b"o").unwrap_err(), WriteError::NotAFile { .. }));
-    }
-
-    #[test]
-    fn all_or_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        for name in ["a.py", "b.py"] {
-            fs::write(at(name), "old").unwrap();
-        }
-        let change = |name: &str, old: Option<&str>| Change {
-            path: at(name),
-            old: old.map(|text| text.as_bytes().to_vec()),
-            new: b"new".to_vec(),
-        };
-        // Noticed while preparing: `b.py` is not what we think it is.
-        let error =
-            write_all(&[change("a.py", Some("old")), change("c.py", None), change("b.py", Some("other"))]);
-        assert!(matches!(error, Err(WriteError::Changed { .. })));
-        assert_eq!(names_in(dir.path()), ["a.py", "b.py"]);
-        assert_eq!(fs::read(at("a.py")).unwrap(), b"old");
-        // Noticed while committing: the same new file twice.
-        let error = write_all(&[change("a.py", Some("old")), change("c.py", None), change("c.py", None)]);
-        assert!(matches!(error, Err(WriteError::Exists { .. })));
-        assert_eq!(names_in(dir.path()), ["a.py", "b.py"]);
-        assert_eq!(fs::read(at("a.py")).unwrap(), b"old");
-
-        write_all(&[change("a.py", Some("old")), change("c.py", None), change("b.py", Some("old"))]).unwrap();
-        for name in ["a.py", "b.py", "c.py"] {
-            assert_eq!(fs::read(at(name)).unwrap(), b"new");
-        }
     }
 
     #[cfg(unix)]

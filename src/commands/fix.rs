@@ -116,7 +116,7 @@ fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal
 }
 
 /// A file that the fixes change.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     /// As reports show it.
     path: &'a str,
     old: &'a str,
@@ -125,8 +125,22 @@ struct Change<'a> {
     rules: Vec<String>,
 }
 
+/// Every file that is changed, with its old and its new text.
+pub(super) fn changed_files<'a>(
+    judged: &'a [Judged],
+    environments: &'a [JudgedEnvironment],
+) -> impl Iterator<Item = (&'a Path, &'a str, &'a str)> {
+    let revisions = judged
+        .iter()
+        .filter_map(|one| Some((one.path, one.migration.module.source(), one.fixed.as_deref()?)));
+    let environments = environments
+        .iter()
+        .filter_map(|one| Some((one.path, one.environment.module.source(), one.fixed.as_deref()?)));
+    revisions.chain(environments)
+}
+
 /// What is changed, revisions first.
-fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> Vec<Change<'a>> {
+pub(super) fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> Vec<Change<'a>> {
     let revisions = judged.iter().filter_map(|one| {
         let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
         let new = one.fixed.as_ref()?;
@@ -140,7 +154,7 @@ fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> V
     revisions.chain(environments).collect()
 }
 
-fn diffs(changes: &[Change], terminal: &Terminal) -> String {
+pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {
     let mut changes: Vec<_> = changes.iter().collect();
     changes.sort_by_key(|change| change.path);
     changes

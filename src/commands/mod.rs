@@ -7,6 +7,7 @@ mod history;
 mod interactive;
 mod rule;
 mod show;
+mod upgrade_history;
 mod verify;
 mod version;
 
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
         Command::Check(arguments) => check::run(arguments, &cli.global, terminal),
         Command::Fix(arguments) => fix::run(arguments, &cli.global, terminal),
         Command::Verify(arguments) => verify::run(arguments, &cli.global, terminal),
+        Command::UpgradeHistory(arguments) => upgrade_history::run(arguments, &cli.global, terminal),
         Command::History(arguments) => history::run(arguments, &cli.global, terminal),
         Command::Rule(arguments) => rule::run(arguments, terminal),
         Command::Version => version::run(terminal),
@@ -66,6 +68,24 @@ impl Session {
     ) -> Result<Self> {
         let directory = env::current_dir().context("could not find out the working directory")?;
         let config = config::load(&directory, &global.config, global.isolated)?;
+        Self::with(input, stdin_filename, directory, config, terminal)
+    }
+
+    /// Read everything, to judge also what has run in production.
+    fn whole_history(input: &Input, global: &Global, terminal: &Terminal) -> Result<Self> {
+        let directory = env::current_dir().context("could not find out the working directory")?;
+        let mut config = config::load(&directory, &global.config, global.isolated)?;
+        config.options.baseline = None;
+        Self::with(input, None, directory, config, terminal)
+    }
+
+    fn with(
+        input: &Input,
+        stdin_filename: Option<&Path>,
+        directory: PathBuf,
+        config: Config,
+        terminal: &Terminal,
+    ) -> Result<Self> {
         let rules = Rules::new(input, &config)?;
         let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from).or_else(environment_on_path);
         let histories = project::read(&Wanted {

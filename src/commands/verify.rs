@@ -9,7 +9,7 @@ use safemig_transforms::migration::{Migration, Parsed};
 use super::Session;
 use crate::Status;
 use crate::analysis::Judged;
-use crate::cli::{Global, VerifyArgs};
+use crate::cli::{self, Global, VerifyArgs};
 use crate::project::{self, Group};
 use crate::report::count;
 use crate::terminal::Terminal;
@@ -26,35 +26,15 @@ pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) 
     // With `--against`, the rewrite is there already.
     let judged = if arguments.against.is_some() { Vec::new() } else { session.judge()? };
     let interrupt = Interrupt::listen()?;
+    let claim = match &arguments.against {
+        Some(revision) => Rewrite::Since(revision),
+        None => Rewrite::Fix(&judged),
+    };
+    let version = arguments.input.alembic.postgres_version;
+    let proofs = prove(&session, claim, version, &arguments.proof, &interrupt, terminal)?;
     let mut status = if session.histories.problems.is_empty() { Status::Clean } else { Status::Failed };
-    let mut server = None;
-    let mut proofs = Vec::new();
-    for group in &session.histories.groups {
-        let plan = match &arguments.against {
-            Some(revision) => against(group, revision, &session, arguments)?,
-            None => as_fixed(group, &judged, &session, arguments)?,
-        };
-        let touched = plan.revisions.iter().filter(|planned| planned.touched).count();
-        if touched == 0 {
-            terminal.summary(&format!("{}: nothing is rewritten.", count(plan.revisions.len(), "revision")));
-            continue;
-        }
-        let server = match &server {
-            Some(server) => server,
-            None => server.insert(connect(arguments)?),
-        };
-        let environment = environment(arguments, &session, group)?;
-        let mut progress = terminal.progress();
-        let proof = proof::run(&plan, &environment, server, &interrupt, &mut progress)?;
-        drop(progress);
-        for note in &proof.notes {
-            terminal.warning(note);
-        }
-        terminal.summary(&format!("{}.", report::summary(&proof)));
-        if !proof.holds() {
-            status = status.max(Status::Findings);
-        }
-        proofs.push(proof);
+    if !proofs.iter().all(proof::Proof::holds) {
+        status = status.max(Status::Findings);
     }
     let format = arguments.output_format;
     match &arguments.output_file {
@@ -64,8 +44,57 @@ pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) 
     Ok(status)
 }
 
-fn connect(arguments: &VerifyArgs) -> Result<Server> {
-    let version = arguments.input.alembic.postgres_version;
+/// What is compared with the history as it was.
+#[derive(Clone, Copy)]
+pub(super) enum Rewrite<'a> {
+    /// What `safemig fix` would write.
+    Fix(&'a [Judged<'a>]),
+    /// What has changed since a git revision.
+    Since(&'a str),
+}
+
+/// Prove the rewrite of every history in which anything is rewritten.
+///
+/// # Errors
+/// What keeps the proof from being tried.
+pub(super) fn prove(
+    session: &Session,
+    rewrite: Rewrite,
+    version: Option<u32>,
+    arguments: &cli::Proof,
+    interrupt: &Interrupt,
+    terminal: &Terminal,
+) -> Result<Vec<proof::Proof>> {
+    let mut server = None;
+    let mut proofs = Vec::new();
+    for group in &session.histories.groups {
+        let plan = match rewrite {
+            Rewrite::Since(revision) => against(group, revision, session, arguments)?,
+            Rewrite::Fix(judged) => as_fixed(group, judged, session, arguments)?,
+        };
+        let touched = plan.revisions.iter().filter(|planned| planned.touched).count();
+        if touched == 0 {
+            terminal.summary(&format!("{}: nothing is rewritten.", count(plan.revisions.len(), "revision")));
+            continue;
+        }
+        let server = match &server {
+            Some(server) => server,
+            None => server.insert(connect(version, arguments)?),
+        };
+        let environment = environment(arguments, session, group)?;
+        let mut progress = terminal.progress();
+        let proof = proof::run(&plan, &environment, server, interrupt, &mut progress)?;
+        drop(progress);
+        for note in &proof.notes {
+            terminal.warning(note);
+        }
+        terminal.summary(&format!("{}.", report::summary(&proof)));
+        proofs.push(proof);
+    }
+    Ok(proofs)
+}
+
+fn connect(version: Option<u32>, arguments: &cli::Proof) -> Result<Server> {
     let Some(url) = &arguments.database_url else { return Server::embedded(version) };
     let server = Server::at(url)?;
     match version {
@@ -76,7 +105,7 @@ fn connect(arguments: &VerifyArgs) -> Result<Server> {
     }
 }
 
-fn environment(arguments: &VerifyArgs, session: &Session, group: &Group) -> Result<Environment> {
+fn environment(arguments: &cli::Proof, session: &Session, group: &Group) -> Result<Environment> {
     let alembic = &group.project;
     if arguments.use_env && alembic.env_py.is_none() {
         let place = project::shown(&alembic.script_location, &session.directory);
@@ -97,7 +126,7 @@ fn as_fixed<'a>(
     group: &'a Group,
     judged: &'a [Judged<'a>],
     session: &Session,
-    arguments: &VerifyArgs,
+    arguments: &cli::Proof,
 ) -> Result<Plan<'a>> {
     let fixed: BTreeMap<&str, &Judged> = judged
         .iter()
@@ -121,7 +150,7 @@ fn against<'a>(
     group: &'a Group,
     revision: &str,
     session: &Session,
-    arguments: &VerifyArgs,
+    arguments: &cli::Proof,
 ) -> Result<Plan<'a>> {
     let then = tree::at_git_revision(&group.project, revision)?;
     let now = group.files.iter().map(|file| &file.path).zip(&group.history.migrations);
@@ -172,7 +201,7 @@ fn plan<'a>(
     original: Tree,
     group: &'a Group,
     rewritten: Tree,
-    arguments: &VerifyArgs,
+    arguments: &cli::Proof,
     claims: impl Fn(&Migration) -> Option<(Rules, Rules)>,
 ) -> Plan<'a> {
     let ordered = history.map.order.iter().map(|index| &history.migrations[*index]);

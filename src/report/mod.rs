@@ -9,6 +9,7 @@ pub(crate) mod json;
 mod json_lines;
 pub(crate) mod markdown;
 pub(crate) mod statistics;
+pub(crate) mod upgrade;
 
 use std::ops::Range;
 

@@ -1,0 +1,215 @@
+//! `safemig upgrade-history`: rewrite a whole history at once, all of it or nothing.
+//!
+//! Ids, parents, labels and heads stay as they are, so that a database that stands anywhere in the history still does.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use safemig_transforms::analysis::History;
+use safemig_transforms::migration::{Migration, Parsed};
+
+use super::verify::{self, Rewrite};
+use super::{Session, fix};
+use crate::Status;
+use crate::analysis::{self, Judged, Rules};
+use crate::cli::{Global, UpgradeFormat, UpgradeHistoryArgs};
+use crate::git;
+use crate::project::{self, Group};
+use crate::report::count;
+use crate::report::upgrade::{self, Report};
+use crate::terminal::Terminal;
+use crate::verify::interrupt::Interrupt;
+use crate::verify::proof::Proof;
+use crate::verify::report as proof_report;
+use crate::write::{self, Change};
+
+/// Below the script directory: what was to be written by a run that was interrupted.
+const JOURNAL: &str = ".safemig-journal";
+
+pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
+    let started = Instant::now();
+    let dry_run = arguments.dry_run || arguments.diff;
+    if arguments.input.paths.iter().any(|path| path == Path::new("-")) {
+        bail!("`upgrade-history` can't be used with standard input");
+    }
+    let interrupt = Interrupt::listen()?;
+    let mut session = Session::whole_history(&arguments.input, global, terminal)?;
+    if recover(&session, dry_run, terminal)? {
+        // Everything that was read may be half of what was written.
+        session = Session::whole_history(&arguments.input, global, terminal)?;
+    }
+    let group = match session.histories.groups.as_slice() {
+        [] => return Ok(if session.histories.problems.is_empty() { Status::Clean } else { Status::Failed }),
+        [group] => group,
+        several => bail!(
+            "these are {} histories\nhint: name the versions of one of them, or its configuration with `-c`",
+            several.len()
+        ),
+    };
+    let journal = group.project.script_location.join(JOURNAL);
+    let judged = session.judge()?;
+    let environments = session.judge_environments()?;
+    check(group, &judged, &session.rules)?;
+    interrupt.check()?;
+    let changes: Vec<Change> = fix::changed_files(&judged, &environments)
+        .map(|(path, old, new)| Change {
+            path: path.to_path_buf(),
+            old: Some(old.as_bytes().to_vec()),
+            new: new.as_bytes().to_vec(),
+        })
+        .collect();
+    if !arguments.allow_dirty && !dry_run {
+        refuse_uncommitted(group, &changes, &session.directory, terminal)?;
+    }
+    let proofs = if arguments.verify && !changes.is_empty() {
+        let version = arguments.input.alembic.postgres_version;
+        verify::prove(&session, Rewrite::Fix(&judged), version, &arguments.proof, &interrupt, terminal)?
+    } else {
+        Vec::new()
+    };
+    if !proofs.iter().all(Proof::keeps_its_word) {
+        terminal.print(&proof_report::render(crate::cli::VerifyFormat::Text, &proofs, terminal))?;
+        terminal.error("the rewrite could not be proved; nothing was written");
+        return Ok(Status::Failed);
+    }
+    interrupt.check()?;
+    if !dry_run {
+        let mut progress = terminal.progress();
+        let all = changes.len();
+        write::write_all(&changes, &journal, &mut |done| progress.at(done, all, "files written"))?;
+    }
+    let report = Report {
+        group,
+        judged: &judged,
+        environments: &environments,
+        rules: &session.rules,
+        broken: session.broken(),
+        dry_run,
+        seconds: terminal.is_watched().then(|| started.elapsed().as_secs_f64()),
+        proved_on: proofs.first().map(|proof| proof.postgres),
+    };
+    let render = |terminal: &Terminal| match arguments.output_format {
+        UpgradeFormat::Text => upgrade::text(&report, terminal),
+        UpgradeFormat::Markdown => upgrade::markdown(&report),
+    };
+    match &arguments.output_file {
+        Some(path) => {
+            write::report(path, &render(&terminal.plain()))?;
+            terminal.summary(upgrade::text(&report, &terminal.plain()).trim_end());
+        }
+        None if arguments.diff => terminal.print_aside(&render(&terminal.plain())),
+        None => terminal.print(&render(terminal))?,
+    }
+    if arguments.diff {
+        terminal.print(&fix::diffs(&fix::changes(&judged, &environments), terminal))?;
+    }
+    let left = report.is_anything_left() || (dry_run && !changes.is_empty());
+    Ok(if !session.histories.problems.is_empty() {
+        Status::Failed
+    } else if left && !arguments.exit_zero {
+        Status::Findings
+    } else {
+        Status::Clean
+    })
+}
+
+/// Refuse to write to files that git could not bring back.
+fn refuse_uncommitted(
+    group: &Group,
+    changes: &[Change],
+    directory: &Path,
+    terminal: &Terminal,
+) -> Result<()> {
+    let files: Vec<&Path> = changes.iter().map(|change| change.path.as_path()).collect();
+    let Some(uncommitted) = git::uncommitted(&group.project.script_location, &files)? else {
+        terminal
+            .warning("the history is in no git repository: only a copy could bring back what is rewritten");
+        return Ok(());
+    };
+    if uncommitted.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = uncommitted.iter().map(|path| project::shown(path, directory)).collect();
+    bail!(
+        "files that would be rewritten have changes that are not committed: {}\n\
+         hint: commit them, or use `--allow-dirty`",
+        names.join(", ")
+    )
+}
+
+/// Look at the rewritten history as a whole: every revision is who it was and leads to the same schema, and a second run
+/// would change nothing.
+///
+/// # Errors
+/// What is different; nothing of it may be written.
+fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
+    let fixed: BTreeMap<&str, &Judged> =
+        judged.iter().map(|one| (one.migration.path.as_str(), one)).collect();
+    let mut migrations = Vec::new();
+    for migration in &group.history.migrations {
+        let source =
+            fixed.get(migration.path.as_str()).map_or_else(|| migration.module.source(), |one| one.source());
+        match migration.edited(source.to_owned()) {
+            Ok(Parsed::Migration(rewritten)) => migrations.push(*rewritten),
+            _ => bail!("{}: it would be no revision any more; nothing was written", migration.path),
+        }
+    }
+    let history = History::new(migrations, &group.settings);
+    let same = |one: &Migration, other: &Migration| {
+        (&one.revision, &one.down_revisions, &one.depends_on, &one.branch_labels)
+            == (&other.revision, &other.down_revisions, &other.depends_on, &other.branch_labels)
+    };
+    let (before, after) =
+        (analysis::reports(group, &group.history, rules)?, analysis::reports(group, &history, rules)?);
+    for (index, (old, new)) in group.history.migrations.iter().zip(&history.migrations).enumerate() {
+        if !same(old, new) {
+            bail!("{}: it would be another revision, or follow another; nothing was written", old.path);
+        }
+        if !before[index].same_schema(&after[index]) {
+            bail!("{}: it would lead to another schema; nothing was written", old.path);
+        }
+    }
+    if history.portability != group.history.portability {
+        bail!("the rewritten history would run on other databases than before; nothing was written");
+    }
+    let again = Group {
+        project: group.project.clone(),
+        history,
+        files: group.files.clone(),
+        invalid: Vec::new(),
+        unclear: Vec::new(),
+        settings: group.settings.clone(),
+        versions: group.versions.clone(),
+        naming: group.naming.clone(),
+        lock_timeout: group.lock_timeout.clone(),
+    };
+    if let Some(one) = analysis::judge(&again, rules)?.iter().find(|one| one.fixed.is_some()) {
+        bail!("{}: a second run would change it again; nothing was written", one.migration.path);
+    }
+    Ok(())
+}
+
+/// Undo what an interrupted run has written; whether there was one.
+fn recover(session: &Session, dry_run: bool, terminal: &Terminal) -> Result<bool> {
+    let mut found = false;
+    for group in &session.histories.groups {
+        let journal = group.project.script_location.join(JOURNAL);
+        if dry_run && write::is_interrupted(&journal) {
+            bail!(
+                "a run was interrupted while it wrote; {} says what\n\
+                 hint: `safemig upgrade-history` undoes that first",
+                project::shown(&journal, &session.directory)
+            );
+        }
+        if let Some(files) = write::recover(&journal, &mut |_| {})? {
+            terminal.warning(&format!(
+                "a run was interrupted while it wrote {}; all are as they were before it",
+                count(files, "file")
+            ));
+            found = true;
+        }
+    }
+    Ok(found)
+}
