@@ -39,8 +39,12 @@ pub(crate) enum Command {
     UpgradeHistory(Box<UpgradeHistoryArgs>),
     /// List the revisions with what is unsafe in them
     History(Box<HistoryArgs>),
+    /// Set up Alembic's hook, the baseline and pre-commit
+    Init(InitArgs),
     /// Explain a rule, or list all rules
     Rule(RuleArgs),
+    /// Print a script that completes commands and flags
+    GenerateShellCompletion(CompletionArgs),
     /// Print the version
     Version,
 }
@@ -258,6 +262,23 @@ pub(crate) enum HistoryFormat {
     Markdown,
     /// A diagram
     Mermaid,
+}
+
+/// What `init` sets up.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Write nothing; print what would be set up as a diff
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) alembic: Alembic,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Whose script
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// How `verify` prints.

@@ -82,7 +82,6 @@ pub(crate) fn write_atomically(path: &Path, new: &[u8], expected_old: &[u8]) -> 
 ///
 /// # Errors
 /// [`WriteError::Exists`] when there is already something (also a dangling link) at `path`.
-#[cfg_attr(not(test), expect(dead_code, reason = "for revisions that are split"))]
 pub(crate) fn create(path: &Path, new: &[u8]) -> Result<(), WriteError> {
     sync_directory(&Prepared::create(path, new)?.commit()?)
 }

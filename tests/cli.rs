@@ -994,3 +994,75 @@ fn what_is_found_can_be_suppressed() {
     project.run(&["check", "--add-ignore"]).ends_with(0);
     assert!(project.read(BBB).contains("    # safemig: ignore[only-concurrent-indexes]\n"));
 }
+
+#[test]
+fn init_sets_up_what_is_not_there_yet() {
+    let project = Project::usual();
+    let ini =
+        "[alembic]\nscript_location = migrations\n\n[post_write_hooks]\nhooks = ruff\nruff.type = exec\n";
+    project.write("alembic.ini", ini.as_bytes());
+    project.write("pyproject.toml", b"[project]\nname = \"x\"  # c\n");
+    project.write(".pre-commit-config.yaml", b"repos:\n  - repo: x\n    hooks: []\n");
+    let dry = project.run(&["init", "--dry-run"]).ends_with(1);
+    assert_eq!(dry.stderr, "Would set up alembic.ini, pyproject.toml, .pre-commit-config.yaml.\n");
+    assert_eq!(project.read("alembic.ini"), ini);
+    let run = project.run(&["init"]).ends_with(0);
+    assert_eq!(run.stdout, dry.stdout);
+    assert!(project.read("alembic.ini").contains(
+        "hooks = safemig, ruff\nsafemig.type = exec\nsafemig.executable = safemig\n\
+         safemig.options = fix REVISION_SCRIPT_FILENAME\nruff.type = exec\n"
+    ));
+    assert!(
+        project
+            .read("pyproject.toml")
+            .starts_with("[project]\nname = \"x\"  # c\n\n[tool.safemig]\nbaseline = \"bbb\"  # ")
+    );
+    assert!(project.read(".pre-commit-config.yaml").contains("      - id: safemig\n"));
+    let run = project.run(&["init"]).ends_with(0);
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", "Nothing is left to set up.\n"));
+    project.run(&["check"]).ends_with(0);
+
+    // Without a pyproject.toml, and with a branch.
+    let project = Project::usual();
+    let dry = project.run(&["init", "--dry-run"]).ends_with(1);
+    assert!(
+        dry.stdout.contains("--- /dev/null\n+++ b/safemig.toml\n@@ -0,0 +1 @@\n+baseline = \"bbb\""),
+        "{}",
+        dry.stdout
+    );
+    project.git(&["init", "-q", "."], "").ends_with(0);
+    project.git(&["apply"], &dry.stdout).ends_with(0);
+    project.run(&["init"]).ends_with(0);
+    project.run(&["check"]).ends_with(0);
+    let project = Project::usual();
+    project.write("migrations/versions/ccc.py", UNSAFE.replace("bbb", "ccc").as_bytes());
+    let run = project.run(&["init"]).ends_with(0);
+    assert!(
+        run.stderr.starts_with("warning: there are several heads, so no baseline was set\nhint: "),
+        "{}",
+        run.stderr
+    );
+    assert!(!project.path("safemig.toml").exists());
+    // All in one file.
+    let project = Project::usual();
+    fs::remove_file(project.path("alembic.ini")).expect("a file");
+    project.write("pyproject.toml", b"[tool.alembic]\nscript_location = \"migrations\"\n");
+    project.run(&["init"]).ends_with(0);
+    let text = project.read("pyproject.toml");
+    assert!(
+        text.contains("[[tool.alembic.post_write_hooks]]\nname = \"safemig\"\n")
+            && text.contains("baseline = \"bbb\""),
+        "{text}"
+    );
+    project.run(&["init", "--dry-run"]).ends_with(0);
+}
+
+#[test]
+fn shells_can_complete() {
+    let project = Project::usual();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let run = project.run(&["generate-shell-completion", shell]).ends_with(0);
+        assert!(run.stdout.contains("upgrade-history"), "{shell}");
+    }
+    project.run(&["generate-shell-completion", "nosh"]).ends_with(2);
+}

@@ -245,3 +245,39 @@ fn what_is_found_stands_below_its_revision() {
         "{mermaid}"
     );
 }
+
+#[test]
+fn alembic_runs_the_hook_that_init_sets_up() {
+    let directory = TempDir::with_prefix("safemig-init-").expect("a temporary directory");
+    let at = directory.path();
+    write(at, "alembic.ini", "[alembic]\nscript_location = m\n");
+    write(at, "m/env.py", "");
+    let table = "from alembic import op\nimport sqlalchemy as sa\n";
+    let body = revision("aaaa", "start", "None", "None", "None")
+        .replacen("    pass", "    op.create_table('a', sa.Column('id', sa.Integer))", 1)
+        .replace("revision = 'aaaa'", &format!("{table}revision = 'aaaa'"));
+    write(at, "m/versions/aaaa.py", &body);
+    // What autogenerate would write.
+    let template = revision("${up_revision}", "${message}", "${repr(down_revision)}", "None", "None")
+        .replacen("    pass", "    op.create_index('ix', 'a', ['id'])", 1)
+        .replace("revision = '$", "from alembic import op\nrevision = '$");
+    write(at, "m/script.py.mako", &template);
+    let init = safemig(at, SA20, &["init"]).output().expect("safemig starts");
+    assert_eq!(init.status.code(), Some(0), "{}", String::from_utf8_lossy(&init.stderr));
+    let program = Path::new(env!("CARGO_BIN_EXE_safemig")).parent().expect("a directory");
+    let python = interpreter(SA20);
+    let path = std::env::join_paths([
+        program,
+        python.parent().expect("a directory"),
+        Path::new("/usr/bin"),
+        Path::new("/bin"),
+    ]);
+    let mut alembic = Command::new(&python);
+    alembic.args(["-m", "alembic", "revision", "-m", "next", "--rev-id", "bbbb"]).current_dir(at);
+    let output = alembic.env("PATH", path.expect("a path")).output().expect("Python starts");
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let written = fs::read_to_string(at.join("m/versions/bbbb_next.py")).expect("a revision");
+    assert!(written.contains("with op.get_context().autocommit_block():"), "{written}\n{text}");
+}

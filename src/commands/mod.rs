@@ -4,6 +4,7 @@ mod add_ignore;
 mod check;
 mod fix;
 mod history;
+mod init;
 mod interactive;
 mod rule;
 mod show;
@@ -16,6 +17,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use clap::CommandFactory as _;
 use safemig_transforms::python::Module;
 use safemig_transforms::rules;
 use safemig_transforms::suppression::Suppressions;
@@ -43,6 +45,13 @@ pub(crate) fn run(cli: &Cli, terminal: &Terminal) -> Result<Status> {
         Command::Verify(arguments) => verify::run(arguments, &cli.global, terminal),
         Command::UpgradeHistory(arguments) => upgrade_history::run(arguments, &cli.global, terminal),
         Command::History(arguments) => history::run(arguments, &cli.global, terminal),
+        Command::Init(arguments) => init::run(arguments, &cli.global, terminal),
+        Command::GenerateShellCompletion(arguments) => {
+            let mut script = Vec::new();
+            clap_complete::generate(arguments.shell, &mut Cli::command(), "safemig", &mut script);
+            terminal.pass_on(&script)?;
+            Ok(Status::Clean)
+        }
         Command::Rule(arguments) => rule::run(arguments, terminal),
         Command::Version => version::run(terminal),
     }
