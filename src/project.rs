@@ -440,6 +440,7 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
         },
         other_databases: options.other_databases,
         small_tables: options.small_tables.clone().unwrap_or_default(),
+        require_ignore_reason: options.require_ignore_reason.unwrap_or_default(),
         lock_timeout: options.lock_timeout.clone(),
     }
 }

@@ -1066,3 +1066,27 @@ fn shells_can_complete() {
     }
     project.run(&["generate-shell-completion", "nosh"]).ends_with(2);
 }
+
+#[test]
+fn a_suppression_may_have_to_say_why() {
+    let suppressed = |why: &str| {
+        UNSAFE.replace("    op.", &format!("    # safemig: ignore[only-concurrent-indexes]{why}\n    op."))
+    };
+    let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", suppressed("").as_bytes())]);
+    project.run(&["check"]).ends_with(0);
+    project.write("safemig.toml", b"require-ignore-reason = true\n");
+    let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+    assert!(run.stdout.contains("bbb.py:9:5: only-concurrent-indexes [*]"), "{}", run.stdout);
+    assert!(
+        run.stderr.starts_with(
+            "warning: migrations/versions/bbb.py:8: the suppression has no effect: it does not say why"
+        ),
+        "{}",
+        run.stderr
+    );
+    project.write(BBB, suppressed(" 200 rows").as_bytes());
+    assert_eq!(
+        project.run(&["check"]).ends_with(0).stderr,
+        "Nothing unsafe found in 2 revisions (1 suppressed).\n"
+    );
+}

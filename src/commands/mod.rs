@@ -155,11 +155,21 @@ impl Session {
                 ));
             }
             for (_, migration) in group.reported() {
-                warn_of_unknown(&migration.path, &migration.module, &migration.suppressions, terminal);
+                self.warn_of_suppressions(
+                    &migration.path,
+                    &migration.module,
+                    &migration.suppressions,
+                    terminal,
+                );
             }
         }
         for environment in self.histories.environments.iter().filter_map(|one| one.content.as_ref().ok()) {
-            warn_of_unknown(&environment.path, &environment.module, &environment.suppressions, terminal);
+            self.warn_of_suppressions(
+                &environment.path,
+                &environment.module,
+                &environment.suppressions,
+                terminal,
+            );
         }
         let nothing = self.revisions() == 0 && self.histories.environments.is_empty();
         if nothing && self.histories.problems.is_empty() {
@@ -171,6 +181,27 @@ impl Session {
             terminal.warning(&format!("No revision files found under {places}{excluded}"));
         }
         terminal.verbose(show::settings(self).trim_end());
+    }
+
+    /// Say which suppression comments have no effect.
+    fn warn_of_suppressions(
+        &self,
+        path: &str,
+        module: &Module,
+        suppressions: &Suppressions,
+        terminal: &Terminal,
+    ) {
+        warn_of_unknown(path, module, suppressions, terminal);
+        if self.config.options.require_ignore_reason != Some(true) {
+            return;
+        }
+        for comment in suppressions.iter().filter(|comment| comment.reason.is_empty()) {
+            let line = module.position(comment.range.start()).line;
+            terminal.warning(&format!(
+                "{path}:{line}: the suppression has no effect: it does not say why (`require-ignore-reason`)\n\
+                 hint: the reason follows the brackets"
+            ));
+        }
     }
 
     /// How many files are reported.
@@ -332,7 +363,6 @@ fn without_effect(options: &config::Options) -> Vec<&'static str> {
     [
         (options.split == Some(Split::Revision), "split"),
         (options.max_index_columns.is_some(), "max-index-columns"),
-        (options.require_ignore_reason == Some(true), "require-ignore-reason"),
     ]
     .into_iter()
     .filter_map(|(given, key)| given.then_some(key))

@@ -271,7 +271,9 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
         for (index, finding) in found.into_iter().enumerate().filter_map(|(at, found)| Some((at, found?))) {
             let first = migration.module.position(finding.statement.start()).line;
             let last = migration.module.position(finding.statement.end()).line;
-            if migration.suppressions.suppresses(&finding.rule.name(), first, last).is_some() {
+            let reason_required = settings.require_ignore_reason;
+            if migration.suppressions.suppresses(&finding.rule.name(), first, last, reason_required).is_some()
+            {
                 report.suppressed.push(finding);
             } else if index == 0 || !changes {
                 changes |= finding.fix.is_ok();

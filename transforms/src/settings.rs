@@ -81,6 +81,8 @@ pub struct Settings {
     /// How long a statement may wait for a strong lock, as PostgreSQL writes a time (`5s`); `None`
     /// where nothing shall limit it, or the connection does already.
     pub lock_timeout: Option<String>,
+    /// A suppression that does not say why has no effect.
+    pub require_ignore_reason: bool,
 }
 
 impl Target {

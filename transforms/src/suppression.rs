@@ -71,13 +71,21 @@ impl Suppressions {
     }
 
     /// Whether a finding of `rule` on the statement that covers these lines is suppressed: the
-    /// comment that does it.
+    /// comment that does it. One without a reason does nothing where a reason is required.
     #[must_use]
-    pub fn suppresses(&self, rule: &str, first_line: usize, last_line: usize) -> Option<&Suppression> {
-        self.comments.iter().find(|comment| {
-            comment.rules.iter().any(|name| name == rule || name == "ALL")
-                && comment.line.is_none_or(|line| (first_line..=last_line).contains(&line))
-        })
+    pub fn suppresses(
+        &self,
+        rule: &str,
+        first_line: usize,
+        last_line: usize,
+        reason_required: bool,
+    ) -> Option<&Suppression> {
+        self.comments.iter().filter(|comment| !(reason_required && comment.reason.is_empty())).find(
+            |comment| {
+                comment.rules.iter().any(|name| name == rule || name == "ALL")
+                    && comment.line.is_none_or(|line| (first_line..=last_line).contains(&line))
+            },
+        )
     }
 
     /// All comments, in the order of the file.
@@ -168,10 +176,12 @@ mod tests {
         let found = read(
             "# safemig: ignore[split-foreign-key] 200 rows\n# and more\nop.x()\n\nop.y()  # safemig: ignore[a, b]\n",
         );
-        assert!(found.suppresses("split-foreign-key", 3, 3).is_some());
-        assert!(found.suppresses("split-foreign-key", 5, 5).is_none());
-        assert!(found.suppresses("b", 5, 5).is_some());
+        assert!(found.suppresses("split-foreign-key", 3, 3, false).is_some());
+        assert!(found.suppresses("split-foreign-key", 5, 5, false).is_none());
+        assert!(found.suppresses("b", 5, 5, false).is_some());
         assert_eq!(found.iter().next().map(|s| s.reason.as_str()), Some("200 rows"));
+        assert!(found.suppresses("split-foreign-key", 3, 3, true).is_some());
+        assert!(found.suppresses("b", 5, 5, true).is_none(), "it does not say why");
     }
 
     /// Suppresses `rule` at every `op.` of the source.
@@ -205,12 +215,14 @@ mod tests {
             Some("# safemig: ignore[rule]\nx = 1; \\\nop.b()\n")
         );
         let both = read(&inserted("op.a()\nop.b()\n", "").expect("a place"));
-        assert!(both.suppresses("rule", 2, 2).is_some() && both.suppresses("rule", 4, 4).is_some());
+        assert!(
+            both.suppresses("rule", 2, 2, false).is_some() && both.suppresses("rule", 4, 4, false).is_some()
+        );
     }
 
     #[test]
     fn a_file_comment_covers_everything_and_a_nameless_one_nothing() {
-        assert!(read("# safemig: file-ignore[ALL] dump\nx = 1\n").suppresses("any", 2, 2).is_some());
+        assert!(read("# safemig: file-ignore[ALL] dump\nx = 1\n").suppresses("any", 2, 2, false).is_some());
         assert_eq!(read("# safemig: ignore\nx = 1\n"), Suppressions::default());
     }
 }

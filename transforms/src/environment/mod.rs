@@ -204,7 +204,9 @@ impl Environment {
                 let lines = violation.place.statement;
                 let first = self.module.position(lines.start()).line;
                 let last = self.module.position(lines.end()).line;
-                let suppressed = self.suppressions.suppresses(&rule.name(), first, last).is_some();
+                let reason_required = settings.require_ignore_reason;
+                let suppressed =
+                    self.suppressions.suppresses(&rule.name(), first, last, reason_required).is_some();
                 let findings = if suppressed { &mut report.suppressed } else { &mut report.findings };
                 findings.push(Finding { rule, violation });
             }
