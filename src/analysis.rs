@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, History, Report, Verdict};
 use safemig_transforms::environment;
-use safemig_transforms::migration::Migration;
+use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::recipe::Applicability;
 use safemig_transforms::settings::Settings;
+use safemig_transforms::suppression;
 
 use crate::cli;
 use crate::config::Config;
@@ -22,6 +23,7 @@ use crate::walk::PathGlobs;
 pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
 
 const NOT_WRITTEN: &str = "the file could not be written";
+const NOT_REVIEWED: &str = "`safemig fix` without `--interactive` removes it";
 const NO_LAYOUT: &str = "it could not be laid out";
 
 /// Which rules apply where, and which of them may fix.
@@ -125,6 +127,10 @@ pub(crate) struct Judged<'a> {
     pub(crate) fixed: Option<String>,
     /// What is left then, where it stands in that text.
     left: Vec<Finding>,
+    /// For each finding about a suppression: nothing, or why it is left.
+    pub(crate) ignores: Vec<Result<(), String>>,
+    /// Those that are left then, where they stand in that text.
+    pub(crate) ignores_left: Vec<(suppression::Finding, String)>,
     /// Why it is not judged.
     pub(crate) aside: Option<Aside>,
     /// Rules that the configuration ignores in this file.
@@ -132,6 +138,69 @@ pub(crate) struct Judged<'a> {
 }
 
 impl Judged<'_> {
+    /// Try out every fix: first the comments, which are no part of what a migration does.
+    fn try_out(&mut self, rules: &Rules) {
+        let refusal =
+            |ignore: &suppression::Finding| rules.refusal_of(&ignore.rule.name(), Applicability::Safe);
+        let removed = self.report.ignores.iter().filter(|ignore| refusal(ignore).is_none());
+        let tidy = (!self.report.ignores.is_empty())
+            .then(|| suppression::remove(&self.migration.module, removed))
+            .flatten()
+            .filter(|text| text != self.migration.module.source())
+            .and_then(|text| self.migration.edited(text).ok())
+            .and_then(|parsed| match parsed {
+                Parsed::Migration(tidy) => Some((self.report_on(&tidy, rules), *tidy)),
+                Parsed::Other => None,
+            })
+            // What is found does not depend on comments that suppress nothing.
+            .filter(|(report, _)| report.findings.len() == self.report.findings.len());
+        let (migration, report) = match &tidy {
+            Some((report, tidy)) => (tidy, report),
+            None => (self.migration, &self.report),
+        };
+        let Fixed { source, verdicts, left } = self.fix_chosen(migration, report, rules, &|_| true);
+        self.verdicts = verdicts
+            .into_iter()
+            .zip(&self.report.findings)
+            .map(|(verdict, finding)| told(verdict, finding, rules))
+            .collect();
+        self.ignores = self
+            .report
+            .ignores
+            .iter()
+            .map(|ignore| match refusal(ignore) {
+                Some(reason) => Err(reason),
+                None if tidy.is_none() => Err(NO_LAYOUT.to_owned()),
+                None => Ok(()),
+            })
+            .collect();
+        self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source()));
+        self.left = left;
+        self.find_ignores_left(rules, |ignore| refusal(ignore).unwrap_or_else(|| NO_LAYOUT.to_owned()));
+    }
+
+    /// Look where the findings about suppressions stand after the fix.
+    fn find_ignores_left(&mut self, rules: &Rules, reason: impl Fn(&suppression::Finding) -> String) {
+        let left = if self.ignores.iter().all(Result::is_ok) {
+            Vec::new()
+        } else if let Some(Ok(Parsed::Migration(fixed))) =
+            self.fixed.clone().map(|text| self.migration.edited(text))
+        {
+            self.report_on(&fixed, rules).ignores
+        } else {
+            self.report.ignores.clone()
+        };
+        self.ignores_left = left.into_iter().map(|ignore| (ignore.clone(), reason(&ignore))).collect();
+    }
+
+    /// The rules of what the fix removes, as often as it does.
+    pub(crate) fn fixed_rules(&self) -> impl Iterator<Item = String> {
+        let ignores = self.report.ignores.iter().zip(&self.ignores);
+        self.fixed_findings()
+            .map(|finding| finding.rule.name())
+            .chain(ignores.filter(|(_, verdict)| verdict.is_ok()).map(|(ignore, _)| ignore.rule.name()))
+    }
+
     /// What remains when the fix is applied, with the reasons.
     pub(crate) fn left(&self, rules: &Rules) -> Vec<(&Finding, String)> {
         if self.fixed.is_some() {
@@ -154,6 +223,9 @@ impl Judged<'_> {
                 *verdict = Err(NOT_WRITTEN.to_owned());
             }
         }
+        let left = self.report.ignores.iter().cloned();
+        self.ignores_left = left.map(|ignore| (ignore, NOT_WRITTEN.to_owned())).collect();
+        self.ignores = self.ignores.iter().map(|_| Err(NOT_WRITTEN.to_owned())).collect();
     }
 
     /// The findings that the fix removes.
@@ -188,16 +260,19 @@ impl Judged<'_> {
         }
     }
 
-    /// Another fix takes the place of the one that was tried out.
+    /// Another fix takes the place of the one that was tried out, and leaves the comments that suppress.
     pub(crate) fn settle_with(
         &mut self,
         fixed: Option<String>,
         verdicts: Vec<Result<Vec<String>, String>>,
         left: Vec<Finding>,
+        rules: &Rules,
     ) {
         self.fixed = fixed;
         self.verdicts = verdicts;
         self.left = left;
+        self.ignores = self.report.ignores.iter().map(|_| Err(NOT_REVIEWED.to_owned())).collect();
+        self.find_ignores_left(rules, |_| NOT_REVIEWED.to_owned());
     }
 }
 
@@ -359,18 +434,12 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 verdicts: Vec::new(),
                 fixed: None,
                 left: Vec::new(),
+                ignores: Vec::new(),
+                ignores_left: Vec::new(),
                 aside: aside.get(&index).copied(),
                 ignored: rules.ignored(path),
             };
-            let Fixed { source, verdicts, left } =
-                judged.fix_chosen(migration, &judged.report, rules, &|_| true);
-            judged.verdicts = verdicts
-                .into_iter()
-                .zip(&judged.report.findings)
-                .map(|(verdict, finding)| told(verdict, finding, rules))
-                .collect();
-            judged.fixed = source;
-            judged.left = left;
+            judged.try_out(rules);
             judged
         })
         .collect())

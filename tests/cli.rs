@@ -1090,3 +1090,43 @@ fn a_suppression_may_have_to_say_why() {
         "Nothing unsafe found in 2 revisions (1 suppressed).\n"
     );
 }
+
+#[test]
+fn a_suppression_that_suppresses_nothing_is_removed() {
+    let useless = UNSAFE.replace(
+        "    pass",
+        "    # safemig: ignore[split-foreign-key] why\n    op.execute('SELECT 1')  # safemig: ignore[drop-table]",
+    );
+    let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", useless.as_bytes())]);
+    let run = project.run(&["check", "--output-format", "concise"]).ends_with(1);
+    assert!(
+        run.stdout.contains(
+            "bbb.py:12:5: unused-ignore [*] Nothing is suppressed that `split-foreign-key` would report\n"
+        ) && run.stdout.contains("bbb.py:13:29: unused-ignore [*] "),
+        "{}",
+        run.stdout
+    );
+    project.run(&["check", "--ignore", "unused-ignore,only-concurrent-indexes"]).ends_with(0);
+    project.run(&["check", "--select", "unused-ignore"]).ends_with(0);
+    let run =
+        project.run(&["fix", "--unfixable", "unused-ignore", "--output-format", "concise"]).ends_with(1);
+    assert!(run.stdout.contains("unused-ignore"), "{}", run.stdout);
+    let line = |text: &str| {
+        let written = project.read(BBB);
+        written.lines().position(|line| line.contains(text)).map(|line| line + 1)
+    };
+    let place = format!("bbb.py:{}:5: unused-ignore", line("split-foreign-key").expect("it is left"));
+    assert!(run.stdout.contains(&place), "{place}: {}", run.stdout);
+    let run = project.run(&["fix", "--show-fixes"]).ends_with(0);
+    assert!(
+        run.stderr.contains("    2 × unused-ignore\n")
+            && run.stderr.contains("Fixed 2 findings in 1 revision.\n"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(line("safemig: ignore"), None);
+    assert!(project.read(BBB).contains("    op.execute('SELECT 1')\n"));
+    project.write(BBB, useless.as_bytes());
+    project.run(&["fix"]).ends_with(0);
+    project.run(&["check"]).ends_with(0);
+}

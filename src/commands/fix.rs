@@ -142,7 +142,7 @@ pub(super) fn changed_files<'a>(
 /// What is changed, revisions first.
 pub(super) fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> Vec<Change<'a>> {
     let revisions = judged.iter().filter_map(|one| {
-        let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
+        let rules = one.fixed_rules().collect();
         let new = one.fixed.as_ref()?;
         Some(Change { path: &one.migration.path, old: one.migration.module.source(), new, rules })
     });

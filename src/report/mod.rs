@@ -20,6 +20,7 @@ use safemig_transforms::environment;
 use safemig_transforms::migration::Direction;
 use safemig_transforms::python::Position;
 use safemig_transforms::recipe::Applicability;
+use safemig_transforms::suppression;
 
 use crate::analysis::{Judged, JudgedEnvironment, Rules};
 use crate::cli::Format;
@@ -192,27 +193,52 @@ pub(crate) fn after_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Dia
         .collect()
 }
 
+/// What is wrong with a comment that suppresses.
+fn of_suppression<'a>(
+    text: &Text<'a>,
+    path: &'a str,
+    finding: &'a suppression::Finding,
+    fix: Result<(), String>,
+) -> Diagnostic<'a> {
+    let detail = Detail {
+        direction: None,
+        label: "",
+        lock: None,
+        lock_after: None,
+        summary: finding.rule.summary(),
+        fix: fix.map(|()| Vec::new()),
+        applicability: Some(Applicability::Safe),
+    };
+    let range = project::bytes(finding.range);
+    Diagnostic { detail: Some(detail), ..text.diagnostic(finding.rule.name(), path, &finding.message, range) }
+}
+
 /// What was found in the files as they are.
 pub(crate) fn before<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>> {
-    if judged.report.findings.is_empty() {
+    if judged.report.findings.is_empty() && judged.report.ignores.is_empty() {
         return Vec::new();
     }
-    let text = Text::new(judged.migration.module.source());
+    let (text, path) = (Text::new(judged.migration.module.source()), &judged.migration.path);
     let findings = judged.report.findings.iter().zip(&judged.verdicts);
+    let ignores = judged.report.ignores.iter().zip(&judged.ignores);
     findings
-        .map(|(finding, verdict)| text.finding(&judged.migration.path, finding, verdict.clone(), rules))
+        .map(|(finding, verdict)| text.finding(path, finding, verdict.clone(), rules))
+        .chain(ignores.map(|(finding, verdict)| of_suppression(&text, path, finding, verdict.clone())))
         .collect()
 }
 
 /// What remains in the files once they are fixed.
 pub(crate) fn after<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>> {
     let left = judged.left(rules);
-    if left.is_empty() {
+    if left.is_empty() && judged.ignores_left.is_empty() {
         return Vec::new();
     }
-    let text = Text::new(judged.source());
-    let diagnostic = |(finding, reason)| text.finding(&judged.migration.path, finding, Err(reason), rules);
-    left.into_iter().map(diagnostic).collect()
+    let (text, path) = (Text::new(judged.source()), &judged.migration.path);
+    let ignores = judged.ignores_left.iter();
+    left.into_iter()
+        .map(|(finding, reason)| text.finding(path, finding, Err(reason), rules))
+        .chain(ignores.map(|(finding, reason)| of_suppression(&text, path, finding, Err(reason.clone()))))
+        .collect()
 }
 
 /// What keeps a file from being read.

@@ -43,7 +43,7 @@ const WIDEST: usize = 56;
 impl Report<'_> {
     pub(crate) fn is_anything_left(&self) -> bool {
         !self.broken.is_empty()
-            || self.judged.iter().any(|one| !one.left(self.rules).is_empty())
+            || self.judged.iter().any(|one| !one.left(self.rules).is_empty() || !one.ignores_left.is_empty())
             || self.environments.iter().any(|one| !one.left().is_empty())
     }
 
@@ -56,8 +56,8 @@ impl Report<'_> {
             tally.files.insert(file);
         };
         for one in self.judged.iter().filter(|one| one.fixed.is_some()) {
-            for finding in one.fixed_findings() {
-                add(finding.rule.name(), one.migration.path.as_str());
+            for rule in one.fixed_rules() {
+                add(rule, one.migration.path.as_str());
             }
         }
         for one in self.environments.iter().filter(|one| one.fixed.is_some()) {

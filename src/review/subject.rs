@@ -217,7 +217,7 @@ impl Subject for Judged<'_> {
             .collect();
         let changed = (draft.text != self.original()).then_some(draft.text);
         self.report.suppressed.extend(suppressed);
-        self.settle_with(changed, verdicts, left);
+        self.settle_with(changed, verdicts, left, rules);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::recipe::{Action, Argument, Around, Lock, Name, Recipe};
 use crate::rerun;
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
+use crate::suppression;
 
 /// Passes over one file until nothing changes any more; one that needs more is left alone.
 const MAX_PASSES: usize = 8;
@@ -57,6 +58,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings that a comment suppresses.
     pub suppressed: Vec<Finding>,
+    /// What is wrong with the comments that suppress.
+    pub ignores: Vec<suppression::Finding>,
     before: Catalog,
     after_upgrade: Catalog,
     after_downgrade: Catalog,
@@ -265,6 +268,7 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     let after_downgrade = run(Direction::Downgrade, &after_upgrade);
     report.after_upgrade = after_upgrade;
     report.after_downgrade = after_downgrade;
+    let mut used = suppression::Used::new();
     for instances in calls.values() {
         let mut changes = false;
         let found = [merge(instances, |instance| instance.violation.as_ref()), merge_remaining(instances)];
@@ -272,8 +276,9 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
             let first = migration.module.position(finding.statement.start()).line;
             let last = migration.module.position(finding.statement.end()).line;
             let reason_required = settings.require_ignore_reason;
-            if migration.suppressions.suppresses(&finding.rule.name(), first, last, reason_required).is_some()
-            {
+            let rule = finding.rule.name();
+            if let Some(comment) = migration.suppressions.suppresses(&rule, first, last, reason_required) {
+                used.extend(comment.used_for(&rule));
                 report.suppressed.push(finding);
             } else if index == 0 || !changes {
                 changes |= finding.fix.is_ok();
@@ -281,6 +286,8 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
             }
         }
     }
+    let selected = |rule: &str| selected(&migration.path, rule);
+    report.ignores = migration.suppressions.examine(&used, &selected, settings.require_ignore_reason);
     report
 }
 

@@ -7,6 +7,7 @@ use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use crate::python::Module;
+use crate::rules::{self, RULES, Rule};
 
 /// The suppression comments of a file.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,7 +27,81 @@ pub struct Suppression {
     pub line: Option<usize>,
 }
 
+/// A comment, as the rules about them see it.
+#[derive(Debug)]
+pub struct Examined<'a> {
+    pub suppression: &'a Suppression,
+    /// The names between its brackets that suppress nothing, although they could.
+    pub unused: Vec<&'a str>,
+}
+
+/// Something that is wrong with a comment.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    pub rule: &'static Rule,
+    /// One sentence, without a full stop.
+    pub message: String,
+    /// The comment.
+    pub range: TextRange,
+    /// The names that are to go.
+    pub names: Vec<String>,
+}
+
+/// Which names of which comments have suppressed something: the comment's start, and the name.
+pub(crate) type Used = BTreeSet<(TextSize, String)>;
+
+impl Suppression {
+    /// The name by which it suppresses a rule.
+    fn name_for(&self, rule: &str) -> Option<&str> {
+        let exact = self.rules.iter().find(|name| *name == rule);
+        exact.or_else(|| self.rules.iter().find(|name| *name == "ALL")).map(String::as_str)
+    }
+
+    pub(crate) fn used_for(&self, rule: &str) -> Option<(TextSize, String)> {
+        Some((self.range.start(), self.name_for(rule)?.to_owned()))
+    }
+}
+
 impl Suppressions {
+    /// Ask the rules about suppressions. `selected` says which rules were asked about the file.
+    pub(crate) fn examine(
+        &self,
+        used: &Used,
+        selected: &dyn Fn(&str) -> bool,
+        reason_required: bool,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for suppression in &self.comments {
+            // One that has no effect is warned of.
+            if reason_required && suppression.reason.is_empty() {
+                continue;
+            }
+            let could_suppress = |name: &str| {
+                if name == "ALL" {
+                    RULES.iter().all(|rule| selected(&rule.name()))
+                } else {
+                    rules::find(name).is_some_and(|rule| !rule.is_about_suppressions() && selected(name))
+                }
+            };
+            let is_unused = |name: &&String| {
+                !used.contains(&(suppression.range.start(), (*name).clone())) && could_suppress(name)
+            };
+            let unused: Vec<&str> = suppression.rules.iter().filter(is_unused).map(String::as_str).collect();
+            let examined = Examined { suppression, unused };
+            for rule in RULES.iter().filter(|rule| selected(&rule.name())) {
+                let is_suppressed = self.comments.iter().any(|other| {
+                    // `ALL` may be what is unused itself.
+                    other.line.is_none() && other.rules.contains(&rule.name())
+                });
+                if let Some(message) = rule.check_suppression(&examined).filter(|_| !is_suppressed) {
+                    let names = examined.unused.iter().map(|name| (*name).to_owned()).collect();
+                    findings.push(Finding { rule, message, range: suppression.range, names });
+                }
+            }
+        }
+        findings
+    }
+
     /// Find the comments of a file.
     #[must_use]
     pub fn read(module: &Module) -> Self {
@@ -127,14 +202,65 @@ pub fn insert(module: &Module, statements: &[(TextRange, &str)], why: &str) -> O
     }
     text.push_str(&source[done.to_usize()..]);
     let next = Module::parse(text).ok()?;
-    let code = |module: &Module| -> Vec<(TokenKind, String)> {
-        let tokens = module
-            .tokens()
-            .iter()
-            .filter(|token| !matches!(token.kind(), TokenKind::Comment | TokenKind::NonLogicalNewline));
-        tokens.map(|token| (token.kind(), module.text(token.range()).to_owned())).collect()
-    };
     (code(module) == code(&next)).then(|| next.into_source())
+}
+
+/// Remove the names that findings are about, and what is left of a comment without names.
+///
+/// `None` when the text would not be the same Python.
+#[must_use]
+pub fn remove<'a>(module: &Module, findings: impl IntoIterator<Item = &'a Finding>) -> Option<String> {
+    let source = module.source();
+    let mut text = String::with_capacity(source.len());
+    let mut done = TextSize::default();
+    for finding in findings {
+        let comment = &source[finding.range];
+        let (open, close) = (comment.find('[')?, comment.find(']')?);
+        let left: Vec<&str> = comment[open + 1..close]
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty() && !finding.names.iter().any(|unused| unused == name))
+            .collect();
+        if !left.is_empty() {
+            text.push_str(&source[TextRange::new(done, finding.range.start())]);
+            text.push_str(&comment[..=open]);
+            text.push_str(&left.join(", "));
+            text.push_str(&comment[close..]);
+            done = finding.range.end();
+            continue;
+        }
+        let line = source.line_start(finding.range.start());
+        let before = &source[TextRange::new(line, finding.range.start())];
+        if before.trim_start_matches('\u{feff}').trim().is_empty() {
+            // The whole line, but a byte order mark is the file's.
+            let mark =
+                if before.starts_with('\u{feff}') { TextSize::of('\u{feff}') } else { TextSize::default() };
+            text.push_str(&source[TextRange::new(done, line + mark)]);
+            done = source.full_line_end(finding.range.end());
+        } else {
+            let code = line + TextSize::of(before.trim_end());
+            text.push_str(&source[TextRange::new(done, code)]);
+            done = finding.range.end();
+        }
+    }
+    text.push_str(&source[done.to_usize()..]);
+    let next = Module::parse(text).ok()?;
+    (code(module) == code(&next)).then(|| next.into_source())
+}
+
+/// The tokens that Python sees.
+fn code(module: &Module) -> Vec<(TokenKind, &str)> {
+    let tokens = module
+        .tokens()
+        .iter()
+        .filter(|token| !matches!(token.kind(), TokenKind::Comment | TokenKind::NonLogicalNewline));
+    tokens
+        .map(|token| match token.kind() {
+            // The last one may be missing.
+            TokenKind::Newline => (TokenKind::Newline, ""),
+            kind => (kind, module.text(token.range())),
+        })
+        .collect()
 }
 
 /// The start of the line on which the code around `offset` begins: a line after a backslash belongs to the one before.

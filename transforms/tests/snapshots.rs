@@ -14,6 +14,7 @@ use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
 use safemig_transforms::rules::{RULES, Rule};
 use safemig_transforms::settings::Settings;
+use safemig_transforms::suppression;
 
 fn migration(path: &str, source: &str) -> Migration {
     match Migration::parse(path.to_owned(), source.to_owned()) {
@@ -50,6 +51,9 @@ fn fix(rule: &Rule, given: Option<&str>, source: &str, settings: &Settings) -> S
     let (Some(report), Some(migration)) = (reports.last(), history.migrations.last()) else {
         panic!("a history of one");
     };
+    if rule.is_about_suppressions() {
+        return suppression::remove(&migration.module, &report.ignores).expect("comments can be removed");
+    }
     let fixed = report.fix(migration, history.portability, settings, &all, &|_| true);
     fixed.source.unwrap_or_else(|| source.to_owned())
 }

@@ -12,6 +12,7 @@ use crate::environment::{self, Environment};
 use crate::operations::Operation;
 use crate::recipe::Recipe;
 use crate::settings::Settings;
+use crate::suppression::Examined;
 
 pub use context::Context;
 
@@ -32,6 +33,8 @@ enum Check {
     Remaining(fn(&Operation, &Context) -> Option<Violation>),
     /// All of an `env.py`.
     Environment(fn(&Environment, &Settings) -> Vec<environment::Violation>),
+    /// One comment that suppresses others; what is wrong with it.
+    Suppression(fn(&Examined) -> Option<String>),
 }
 
 /// What a rule says about one operation.
@@ -49,9 +52,15 @@ macro_rules! rules {
     (
         Operation: $($operation:ident),* $(,)?;
         Remaining: $($remaining:ident),* $(,)?;
-        Environment: $($environment:ident),* $(,)?
+        Environment: $($environment:ident),* $(,)?;
+        Suppression: $($suppression:ident),* $(,)?
     ) => {
-        rules![@ $($operation Operation,)* $($remaining Remaining,)* $($environment Environment,)*];
+        rules![@
+            $($operation Operation,)*
+            $($remaining Remaining,)*
+            $($environment Environment,)*
+            $($suppression Suppression,)*
+        ];
     };
     (@ $($module:ident $check:ident,)*) => {
         $(mod $module;)*
@@ -91,7 +100,9 @@ rules![
     Remaining:
         lock_timeout;
     Environment:
-        transaction_per_migration,
+        transaction_per_migration;
+    Suppression:
+        unused_ignore,
 ];
 
 impl Rule {
@@ -152,7 +163,7 @@ impl Rule {
     pub(crate) fn check(&self, operation: &Operation, context: &Context) -> Option<Violation> {
         match self.check {
             Check::Operation(check) | Check::Remaining(check) => check(operation, context),
-            Check::Environment(_) => None,
+            Check::Environment(_) | Check::Suppression(_) => None,
         }
     }
 
@@ -162,9 +173,22 @@ impl Rule {
         settings: &Settings,
     ) -> Vec<environment::Violation> {
         match self.check {
-            Check::Operation(_) | Check::Remaining(_) => Vec::new(),
+            Check::Operation(_) | Check::Remaining(_) | Check::Suppression(_) => Vec::new(),
             Check::Environment(check) => check(environment, settings),
         }
+    }
+
+    pub(crate) fn check_suppression(&self, examined: &Examined) -> Option<String> {
+        match self.check {
+            Check::Suppression(check) => check(examined),
+            Check::Operation(_) | Check::Remaining(_) | Check::Environment(_) => None,
+        }
+    }
+
+    /// Whether it is about the comments that suppress others.
+    #[must_use]
+    pub fn is_about_suppressions(&self) -> bool {
+        matches!(self.check, Check::Suppression(_))
     }
 
     /// Whether it is about operations that stay as they are.
