@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 use memchr::memmem;
-use safemig_transforms::naming::convention::Convention;
+use safemig_transforms::naming::convention::{Convention, Conventions};
 use safemig_transforms::python::Module;
 
 use crate::locate::AlembicProject;
@@ -90,10 +90,7 @@ pub(crate) fn find(project: &AlembicProject) -> NamingConvention {
     let sources = search(project);
     match (sources.set, sources.doubt, origin) {
         (Some((path, line)), ..) => {
-            let mut conventions = sources.conventions;
-            conventions.dedup();
-            let convention = conventions.pop().filter(|_| conventions.is_empty());
-            NamingConvention::Set { path, line, convention }
+            NamingConvention::Set { path, line, convention: sources.conventions.only() }
         }
         (None, Some(doubt), _) => NamingConvention::Unknown(doubt),
         (None, None, Origin::Elsewhere(module)) => NamingConvention::Unknown(format!(
@@ -159,7 +156,7 @@ struct Sources {
     /// The first place that sets one.
     set: Option<(PathBuf, usize)>,
     /// Those that can be read.
-    conventions: Vec<Convention>,
+    conventions: Conventions,
     /// Why finding nothing isn't enough.
     doubt: Option<String>,
 }
@@ -192,7 +189,9 @@ fn search(project: &AlembicProject) -> Sources {
                 {
                     result.set.get_or_insert_with(|| (path.to_path_buf(), line));
                     let module = String::from_utf8(source).ok().and_then(|text| Module::parse(text).ok());
-                    result.conventions.extend(module.iter().flat_map(Convention::read));
+                    if let Some(module) = module {
+                        result.conventions.extend(Conventions::read(&module));
+                    }
                     continue;
                 }
                 if let Some(library) =

@@ -9,7 +9,7 @@ use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, Stmt};
 
 use super::MAX_BYTES;
-use crate::operations::{ConstraintKind, Functions, TableName};
+use crate::operations::{ConstraintKind, Functions, TableName, callee};
 use crate::python::Module;
 use crate::python::scope::Scope;
 use crate::python::value::Value;
@@ -21,6 +21,45 @@ const KEYWORD: &str = "naming_convention";
 pub struct Convention {
     /// By SQLAlchemy's abbreviation; `None` for one that is not text, or not known.
     templates: BTreeMap<String, Option<String>>,
+}
+
+/// The conventions that a module has. Others than the metadata's are given to `batch_alter_table`, and only hold there.
+#[derive(Debug, Default)]
+pub struct Conventions {
+    /// Those that metadata gets.
+    pub set: Vec<Convention>,
+    /// Those that only have the name.
+    pub named: Vec<Convention>,
+    /// Metadata gets one that comes from another module.
+    pub imported: bool,
+}
+
+impl Conventions {
+    /// Read a module.
+    #[must_use]
+    pub fn read(module: &Module) -> Self {
+        let functions = Functions::new(module);
+        let mut find = Find { scope: functions.scope(), found: Self::default() };
+        for statement in module.body() {
+            find.visit_stmt(statement);
+        }
+        find.found
+    }
+
+    /// Add what another module has.
+    pub fn extend(&mut self, other: Self) {
+        self.set.extend(other.set);
+        self.named.extend(other.named);
+        self.imported |= other.imported;
+    }
+
+    /// The one convention that all metadata has, if it can be read.
+    #[must_use]
+    pub fn only(self) -> Option<Convention> {
+        let mut all = if self.set.is_empty() && self.imported { self.named } else { self.set };
+        all.dedup();
+        all.pop().filter(|_| all.is_empty())
+    }
 }
 
 /// What a constraint is, as far as templates ask.
@@ -44,17 +83,6 @@ pub enum Name {
 }
 
 impl Convention {
-    /// All conventions that a module sets, as far as they can be read.
-    #[must_use]
-    pub fn read(module: &Module) -> Vec<Self> {
-        let functions = Functions::new(module);
-        let mut find = Find { scope: functions.scope(), found: Vec::new() };
-        for statement in module.body() {
-            find.visit_stmt(statement);
-        }
-        find.found
-    }
-
     fn of(value: &Value) -> Option<Self> {
         let Value::Dict(items) = value else { return None };
         let templates = items.iter().map(|(key, template)| {
@@ -151,30 +179,46 @@ fn token(token: &str, constraint: Named) -> Option<String> {
 /// Finds `naming_convention` as an argument, as the target of an assignment and as a key.
 struct Find<'a> {
     scope: &'a Scope,
-    found: Vec<Convention>,
+    found: Conventions,
+}
+
+impl Find<'_> {
+    fn metadata(&mut self, value: &Expr) {
+        match Convention::of(&self.scope.eval(value)) {
+            Some(convention) => self.found.set.push(convention),
+            None => self.found.imported = true,
+        }
+    }
 }
 
 impl<'a> Visitor<'a> for Find<'_> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
-        let is_target = |target: &Expr| match target {
-            Expr::Name(name) => name.id.as_str() == KEYWORD,
-            Expr::Attribute(attribute) => attribute.attr.as_str() == KEYWORD,
-            _ => false,
+        let (targets, value) = match statement {
+            Stmt::Assign(assign) => (&assign.targets[..], Some(&*assign.value)),
+            Stmt::AnnAssign(assign) => (std::slice::from_ref(&*assign.target), assign.value.as_deref()),
+            _ => (&[][..], None),
         };
-        let value = match statement {
-            Stmt::Assign(assign) if assign.targets.iter().any(is_target) => Some(&*assign.value),
-            Stmt::AnnAssign(assign) if is_target(&assign.target) => assign.value.as_deref(),
-            _ => None,
-        };
-        self.found.extend(value.and_then(|value| Convention::of(&self.scope.eval(value))));
+        for target in targets {
+            match (target, value) {
+                // `Base.metadata.naming_convention = …`
+                (Expr::Attribute(attribute), Some(value)) if attribute.attr.as_str() == KEYWORD => {
+                    self.metadata(value);
+                }
+                (Expr::Name(name), Some(value)) if name.id.as_str() == KEYWORD => {
+                    self.found.named.extend(Convention::of(&self.scope.eval(value)));
+                }
+                _ => {}
+            }
+        }
         walk_stmt(self, statement);
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
         if let Expr::Call(call) = expr
+            && callee(call) == Some("MetaData")
             && let Some(argument) = call.arguments.find_keyword(KEYWORD)
         {
-            self.found.extend(Convention::of(&self.scope.eval(&argument.value)));
+            self.metadata(&argument.value);
         }
         walk_expr(self, expr);
     }
@@ -187,7 +231,7 @@ mod tests {
     fn name(template: &str, given: Option<&str>, schema: Option<&str>) -> Name {
         let source = format!("metadata = MetaData(naming_convention={{'fk': {template:?}}})");
         let module = Module::parse(source).expect("Python");
-        let [convention] = &Convention::read(&module)[..] else { panic!("one convention") };
+        let convention = Conventions::read(&module).only().expect("one convention");
         convention.name(Named {
             kind: ConstraintKind::ForeignKey,
             given,
@@ -215,15 +259,22 @@ mod tests {
 
     #[test]
     fn conventions_are_read_where_they_are_set() {
+        let read = |source: &str| {
+            let module = Module::parse(source.to_owned()).expect("Python");
+            Conventions::read(&module)
+        };
         for source in [
-            "c = {'pk': 'pk_%(table_name)s'}\nclass Base:\n    metadata = MetaData(naming_convention=c)",
-            "naming_convention: dict = {'pk': 'pk_%(table_name)s'}",
+            "c = {'pk': 'pk_%(table_name)s'}\nclass Base:\n    metadata = sa.MetaData(naming_convention=c)",
             "Base.metadata.naming_convention = {'pk': 'pk_%(table_name)s'}",
         ] {
-            let module = Module::parse(source.to_owned()).expect("Python");
-            assert_eq!(Convention::read(&module).len(), 1, "{source}");
+            assert!(read(source).only().is_some(), "{source}");
         }
-        let module = Module::parse("MetaData(naming_convention=imported)".to_owned()).expect("Python");
-        assert!(Convention::read(&module).is_empty());
+        let batch = "naming_convention = {'pk': 'pk_%(table_name)s'}\n\
+                     op.batch_alter_table('t', naming_convention=naming_convention)";
+        assert!(read(batch).only().is_none());
+        let mut both = read(batch);
+        both.extend(read("from x import naming_convention\nMetaData(naming_convention=naming_convention)"));
+        assert!(both.only().is_some());
+        assert!(read("MetaData(naming_convention=imported)").only().is_none());
     }
 }
