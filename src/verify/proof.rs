@@ -47,6 +47,11 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The table whose columns change their order, as the rule says.
+    fn moved(&self) -> Option<&String> {
+        self.table.as_ref().filter(|_| self.rule == "change-column-type")
+    }
+
     /// Whether work shows that the claim does not hold.
     fn is_broken_by(&self, blocking: &Blocking) -> bool {
         let work = &blocking.work;
@@ -54,6 +59,13 @@ impl Claim {
         self.rule == blocking.rule
             && self.table.as_deref() == Some(&bare_name(&work.table))
             && self.name.as_deref().is_none_or(|name| !is_named || work.what.ends_with(name))
+    }
+}
+
+impl Planned {
+    /// The tables whose columns change their order.
+    fn moved(&self) -> impl Iterator<Item = String> {
+        self.claims.values().flatten().filter_map(Claim::moved).cloned()
     }
 }
 
@@ -137,6 +149,8 @@ pub(crate) struct Comparison {
     pub(crate) differences: Vec<Difference>,
     /// Differences that the original also has to itself, when it is run twice.
     pub(crate) unstable: usize,
+    /// What a change of type makes on purpose: the column is the table's last.
+    pub(crate) meant: Vec<Difference>,
 }
 
 impl Comparison {
@@ -164,6 +178,13 @@ impl Proof {
         self.touched.iter().flat_map(|revision| {
             revision.outcomes().map(|(direction, outcome)| (revision, direction, outcome))
         })
+    }
+
+    /// The differences that are made on purpose, in one line each.
+    pub(crate) fn meant(&self) -> BTreeSet<String> {
+        let of_revisions = self.outcomes().map(|(_, _, outcome)| &outcome.comparison);
+        let all = of_revisions.chain(&self.heads).chain(&self.sql);
+        all.flat_map(|comparison| &comparison.meant).map(ToString::to_string).collect()
     }
 
     /// Whether nothing but the locks has changed, and no work of the rewrite stops writers.
@@ -291,7 +312,7 @@ impl<'a> Prover<'a> {
         let target = upgrade(&planned.revision);
         let (base, pair) = self.with_rows(planned, &line)?;
         let (template, contents) = (base.as_ref().unwrap_or(&line), base.is_some());
-        let comparison = self.compared(&pair, template, &target, contents)?;
+        let comparison = self.compared(planned, &pair, template, &target, contents)?;
         let crash = self.crash(&pair, &comparison, template, &target, contents)?;
         let failure = pair.original.failure.clone();
         let (up, original, rewritten) = pair.close(planned, Direction::Upgrade, comparison, crash);
@@ -301,7 +322,7 @@ impl<'a> Prover<'a> {
             let back = Step::Downgrade(self.span(&planned.revision));
             let pair = self.pair((&original, &step), (&rewritten, &back), contents)?;
             drop(rewritten);
-            let comparison = self.compared(&pair, &original, &step, contents)?;
+            let comparison = self.compared(planned, &pair, &original, &step, contents)?;
             let crash = self.crash(&pair, &comparison, &original, &back, contents)?;
             down = pair.close(planned, Direction::Downgrade, comparison, crash).0;
         }
@@ -406,6 +427,7 @@ impl<'a> Prover<'a> {
     /// not count.
     fn compared(
         &mut self,
+        planned: &Planned,
         pair: &Pair,
         template: &Database,
         step: &Step,
@@ -413,6 +435,7 @@ impl<'a> Prover<'a> {
     ) -> Result<Comparison> {
         let Pair { original: before, rewritten: after, .. } = pair;
         let mut differences = before.snapshot.difference(&after.snapshot);
+        let meant = before.snapshot.take_of_type_changes(&mut differences, &planned.moved().collect());
         let mut unstable = 0;
         if !differences.is_empty() {
             let database = self.server.clone_of(template, "again")?;
@@ -421,7 +444,7 @@ impl<'a> Prover<'a> {
             unstable = leave_out(&mut differences, &before.snapshot.difference(&again));
         }
         let (original, rewritten) = (before.failure.clone(), after.failure.clone());
-        Ok(Comparison { original, rewritten, differences, unstable })
+        Ok(Comparison { original, rewritten, differences, unstable, meant })
     }
 
     /// Run the rewritten history by one command, as Alembic's default environment does, in one transaction.
@@ -430,7 +453,8 @@ impl<'a> Prover<'a> {
         let database = self.server.clone_of(start, "heads")?;
         let rewritten = self.rewritten.run(&heads, &database, &mut Unwatched)?;
         let mut differences = expected.difference(&Snapshot::read(&mut database.connect()?, false)?);
-        let mut comparison = Comparison { rewritten, ..Comparison::default() };
+        let meant = expected.take_of_type_changes(&mut differences, &self.moved());
+        let mut comparison = Comparison { rewritten, meant, ..Comparison::default() };
         if !differences.is_empty() {
             let database = self.server.clone_of(start, "again")?;
             comparison.original = self.original.run(&heads, &database, &mut Unwatched)?;
@@ -466,9 +490,15 @@ impl<'a> Prover<'a> {
             return Ok(());
         }
         let (rewritten, actual) = written(&mut self.rewritten, "rewritten.sql")?;
-        let differences = expected.difference(&actual);
-        self.proof.sql = Some(Comparison { rewritten, differences, ..Comparison::default() });
+        let mut differences = expected.difference(&actual);
+        let meant = expected.take_of_type_changes(&mut differences, &self.moved());
+        self.proof.sql = Some(Comparison { rewritten, differences, meant, ..Comparison::default() });
         Ok(())
+    }
+
+    /// The tables whose columns change their order in any revision.
+    fn moved(&self) -> BTreeSet<String> {
+        self.plan.revisions.iter().flat_map(Planned::moved).collect()
     }
 
     /// A rewritten revision with those of its ancestors that the original does not have, youngest first.

@@ -176,6 +176,9 @@ fn text(proof: &Proof, terminal: &Terminal) -> String {
         }
         text.push('\n');
     }
+    for meant in proof.meant() {
+        let _ = writeln!(text, "a change of type makes this difference: {meant}");
+    }
     for problem in problems(proof) {
         let _ = writeln!(text, "{}", red.apply_to(&problem.title));
         for line in problem.body.lines() {

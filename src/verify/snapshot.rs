@@ -159,6 +159,35 @@ impl Snapshot {
         differences
     }
 
+    /// Take out of the differences to another snapshot what a change of type makes on purpose, in the tables of
+    /// these names: the column moves to the end, and the sequence of a column gets the column's type.
+    pub(crate) fn take_of_type_changes(
+        &self,
+        differences: &mut Vec<Difference>,
+        tables: &BTreeSet<String>,
+    ) -> Vec<Difference> {
+        let is_table = |name: &str| tables.contains(&super::trace::bare_name(name));
+        let is_meant = |difference: &Difference| match difference.key() {
+            (COLUMN_ORDER, table, Some(_)) if is_table(table) => {
+                let sorted = |value| names(value).collect::<BTreeSet<_>>();
+                sorted(difference.expected.as_ref()) == sorted(difference.actual.as_ref())
+            }
+            ("sequences", sequence, Some("type" | "max" | "min")) => {
+                let sequences = self.0.get("sequences").and_then(|sequences| sequences.get(sequence));
+                let owners = sequences.and_then(|known| known.get("owned_by")?.as_array());
+                owners
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .any(|column| column.rsplit_once('.').is_some_and(|(table, _)| is_table(table)))
+            }
+            _ => false,
+        };
+        let (meant, other) = std::mem::take(differences).into_iter().partition(is_meant);
+        *differences = other;
+        meant
+    }
+
     /// What no finished migration should leave: invalid indexes, constraints that are not validated, and
     /// objects with `safemig` in their names.
     pub(crate) fn leftovers(&self) -> BTreeSet<String> {
@@ -225,6 +254,11 @@ fn rows(messages: Vec<SimpleQueryMessage>) -> impl Iterator<Item = SimpleQueryRo
 
 fn union<'a, V>(left: &'a BTreeMap<String, V>, right: &'a BTreeMap<String, V>) -> BTreeSet<&'a String> {
     left.keys().chain(right.keys()).collect()
+}
+
+/// The texts of a list.
+fn names(list: Option<&Value>) -> impl Iterator<Item = &str> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn whole(properties: &Properties) -> Value {

@@ -54,6 +54,7 @@ pub(crate) fn instrument(client: &mut Client) -> Result<()> {
         BEGIN
             RAISE NOTICE '{REPORT}%', jsonb_build_object('tag', tg_tag, 'objects', (
                 SELECT coalesce(jsonb_agg(DISTINCT objid::bigint), '[]') FROM pg_event_trigger_ddl_commands()
+                WHERE objid IS NOT NULL
             )) || ({PROBE})::jsonb;
         END
         $$;
@@ -292,8 +293,11 @@ impl<'scope, 'env> Tracer<'scope, 'env> {
         }
         let work = without_consequences(work);
         let stopped = || locks.iter().filter(|(_, lock)| lock.stops_writers());
+        // To drop an index takes a moment; it is dangerous to wait for its lock.
+        let gives_up = statement.sql.contains("SET LOCAL lock_timeout");
+        let blocks = |work: &&Work| work.kind != WorkKind::Drop || !gives_up;
         if let Some(strongest) = stopped().map(|(_, lock)| *lock).max() {
-            statement.blocking.extend(work.iter().map(|work| Blocking {
+            statement.blocking.extend(work.iter().filter(blocks).map(|work| Blocking {
                 work: work.clone(),
                 lock: strongest,
                 locked: stopped().map(|(table, _)| table.clone()).collect(),
