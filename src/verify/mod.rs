@@ -31,3 +31,5 @@ pub(crate) mod server;
 mod snapshot;
 mod trace;
 pub(crate) mod tree;
+#[cfg(test)]
+mod type_changes;

@@ -358,7 +358,14 @@ fn replay<'a>(
             let rules = rules
                 .iter()
                 .filter(|rule| walked.fails_at.is_none() && rule.is_about_remaining() == remaining);
-            rules.into_iter().find_map(|rule| Some((*rule, rule.check(operation, &context)?)))
+            let mut found =
+                rules.into_iter().filter_map(|rule| Some((*rule, rule.check(operation, &context)?)));
+            let first = found.next()?;
+            if first.1.fix.is_ok() || first.0.section("Instead").is_some() {
+                return Some(first);
+            }
+            // A call can be two things at once: what can be fixed comes first.
+            Some(found.find(|(_, violation)| violation.fix.is_ok()).unwrap_or(first))
         };
         let (violation, remaining) = (ask(false), ask(true));
         let call = operation.origin.call;
@@ -566,6 +573,7 @@ fn shape(recipe: &Recipe) -> Recipe {
             | Action::Backfill(_)
             | Action::Execute(_)
             | Action::SetDefault { .. }
+            | Action::ChangeType { .. }
             | Action::AddNotNull { .. } => {}
         }
     }

@@ -11,8 +11,8 @@ use imbl::OrdMap;
 use crate::naming;
 use crate::naming::convention::{self, Named};
 use crate::operations::{
-    Column, Constraint, ConstraintKind, Definition, IndexElement, Operation, OperationKind, TableArg,
-    TableName,
+    AlterColumn, Column, Constraint, ConstraintKind, DeclaredIndex, Definition, IndexDetails, IndexElement,
+    Operation, OperationKind, TableArg, TableName,
 };
 use crate::python::value::Value;
 use crate::settings::Naming;
@@ -73,6 +73,8 @@ pub struct NamedConstraint {
     pub not_null: Vec<String>,
     /// False for a `NOT VALID` one with such columns.
     pub valid: bool,
+    /// Of a check, as SQL, when it is known.
+    pub condition: Option<String>,
 }
 
 /// An index.
@@ -81,10 +83,36 @@ pub struct Index {
     pub table: TableName,
     pub unique: bool,
     pub elements: Vec<IndexElement>,
+    /// `None` when something of it is not known.
+    pub details: Option<IndexDetails>,
     /// It belongs to a constraint of the same name.
     pub of_constraint: bool,
     /// It is there for sure.
     pub certain: bool,
+}
+
+impl Index {
+    /// Whether it has anything to do with a column; `None` when that is not known.
+    #[must_use]
+    pub fn uses(&self, column: &str) -> Option<bool> {
+        let of_key = self.elements.iter().map(|element| match element {
+            IndexElement::Column(name) => Some(name == column),
+            IndexElement::Expression(sql) => sql.as_ref().map(|sql| mentions(sql, column)),
+        });
+        let details = self.details.as_ref().map(|details| details.mentions(column));
+        let parts: Vec<_> = of_key.chain([details]).collect();
+        if parts.contains(&Some(true)) {
+            return Some(true);
+        }
+        (!parts.contains(&None) && !self.elements.is_empty()).then_some(false)
+    }
+}
+
+impl IndexDetails {
+    fn mentions(&self, column: &str) -> bool {
+        self.include.iter().any(|name| name == column)
+            || self.condition.as_ref().is_some_and(|condition| mentions(condition, column))
+    }
 }
 
 /// Whether something exists.
@@ -178,6 +206,12 @@ impl Catalog {
     #[must_use]
     pub fn partition_index_name(&self, partition: &TableName, columns: &[String]) -> Option<String> {
         self.chosen_name(partition, columns, "idx", true)
+    }
+
+    /// The indexes of a table, with their names.
+    pub fn indexes_of(&self, table: &TableName) -> impl Iterator<Item = (&str, &Index)> {
+        let indexes = self.indexes.iter().filter(move |(_, index)| index.table == *table);
+        indexes.map(|((_, name), index)| (name.as_str(), index.as_ref()))
     }
 
     /// The columns of everything that is unique for sure.
@@ -351,13 +385,15 @@ impl Catalog {
                 let (Some(table), Some(column)) = (alter.table.known(), alter.column.as_str()) else {
                     return;
                 };
-                self.alter_column(
-                    &table,
-                    column,
-                    alter.new_name.as_str(),
-                    alter.nullable,
-                    alter.type_.as_deref(),
-                );
+                self.alter_column(&table, column, alter, certain);
+            }
+            OperationKind::ReplaceColumn { table, column, type_ } => {
+                let Some(table) = table.known() else { return };
+                self.change(&table, |known| {
+                    for known in known.columns.iter_mut().filter(|known| known.name == *column) {
+                        known.type_ = certain.then(|| type_.clone());
+                    }
+                });
             }
             OperationKind::CreateIndex(create) => {
                 let Some(table) = create.table.known() else {
@@ -378,10 +414,13 @@ impl Catalog {
                         return;
                     }
                 };
+                let details = create.details.clone().filter(|_| create.elements.is_some());
+                let index =
+                    Index { table, unique: create.unique, elements, details, of_constraint: false, certain };
                 if !create.only {
-                    self.add_partition_indexes(&table, create.unique, &elements, certain);
+                    self.add_partition_indexes(&index);
                 }
-                self.add_index(&table, &name, create.unique, elements, false, certain);
+                self.add_index(&name, index);
             }
             OperationKind::DropIndex(drop) => {
                 let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
@@ -412,7 +451,7 @@ impl Catalog {
                     name: add.name.value.clone(),
                     kind: add.kind,
                     columns: columns.unwrap_or_default(),
-                    condition: None,
+                    condition: add.condition.clone(),
                     inline: None,
                 };
                 let referent = add.referent.as_ref().and_then(TableArg::known);
@@ -424,6 +463,15 @@ impl Catalog {
                     constraint.name = Value::Str(name);
                 }
                 self.add_constraint(&table, &constraint, certain, convention);
+                let is_special = |keyword: &String| {
+                    keyword.starts_with("postgresql_") && keyword != "postgresql_not_valid"
+                };
+                if let Some(name) = add.name.value.symbol()
+                    && add.keywords.iter().any(is_special)
+                    && let Some(index) = self.indexes.get_mut(&key(table.schema.as_deref(), name))
+                {
+                    Arc::make_mut(index).details = None;
+                }
                 if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
                     self.change(&table, |table| {
                         for known in table.constraints.iter_mut().filter(|known| known.name == name) {
@@ -449,6 +497,8 @@ impl Catalog {
                         })
                         .collect()
                 });
+                let details =
+                    self.index(table.schema.as_deref(), index).and_then(|index| index.details.clone());
                 self.drop_index(table.schema.as_deref(), index, true);
                 let constraint = Constraint {
                     name: Value::Str(name.clone()),
@@ -458,6 +508,9 @@ impl Catalog {
                     inline: None,
                 };
                 self.add_constraint(table, &constraint, certain, false);
+                if let Some(index) = self.indexes.get_mut(&key(table.schema.as_deref(), name)) {
+                    Arc::make_mut(index).details = details;
+                }
             }
             OperationKind::RenameIndex { schema, old, new } => {
                 if let Some(index) = self.indexes.remove(&key(schema.as_deref(), old)) {
@@ -583,7 +636,9 @@ impl Catalog {
                 self.change(table, |table| table.complete = false);
                 continue;
             };
-            self.add_index(table, &name, index.unique, index.elements.clone(), false, certain);
+            let DeclaredIndex { unique, elements, details, .. } = index.clone();
+            let table = table.clone();
+            self.add_index(&name, Index { table, unique, elements, details, of_constraint: false, certain });
         }
     }
 
@@ -673,21 +728,15 @@ impl Catalog {
         }
     }
 
-    fn alter_column(
-        &mut self,
-        table: &TableName,
-        column: &str,
-        new_name: Option<&str>,
-        nullable: Option<bool>,
-        type_: Option<&str>,
-    ) {
+    fn alter_column(&mut self, table: &TableName, column: &str, alter: &AlterColumn, certain: bool) {
+        let new_name = alter.new_name.as_str();
         self.change(table, |table| {
             for known in table.columns.iter_mut().filter(|known| known.name == column) {
-                if let Some(nullable) = nullable {
+                if let Some(nullable) = alter.nullable {
                     known.nullable = nullable;
                 }
-                if let Some(type_) = type_ {
-                    known.type_ = Some(type_.to_owned());
+                if let Some(type_) = &alter.type_ {
+                    known.type_ = certain.then(|| type_.clone());
                 }
                 if let Some(new_name) = new_name {
                     new_name.clone_into(&mut known.name);
@@ -701,6 +750,8 @@ impl Catalog {
                     for name in constraint.columns.iter_mut().filter(|name| *name == column) {
                         new_name.clone_into(name);
                     }
+                    // PostgreSQL writes it anew.
+                    constraint.condition.take_if(|condition| mentions(condition, column));
                 }
             }
         });
@@ -713,39 +764,31 @@ impl Catalog {
             .collect();
         for key in renamed {
             if let Some(index) = self.indexes.get_mut(&key) {
-                for element in &mut Arc::make_mut(index).elements {
-                    if *element == IndexElement::Column(column.to_owned()) {
-                        *element = IndexElement::Column(new_name.to_owned());
+                let index = Arc::make_mut(index);
+                for element in &mut index.elements {
+                    match element {
+                        IndexElement::Column(name) if name == column => new_name.clone_into(name),
+                        IndexElement::Expression(sql) => {
+                            sql.take_if(|sql| mentions(sql, column));
+                        }
+                        IndexElement::Column(_) => {}
                     }
                 }
+                index.details.take_if(|details| details.mentions(column));
             }
         }
     }
 
-    fn add_index(
-        &mut self,
-        table: &TableName,
-        name: &str,
-        unique: bool,
-        elements: Vec<IndexElement>,
-        of_constraint: bool,
-        certain: bool,
-    ) {
-        let index = Index { table: table.clone(), unique, elements, of_constraint, certain };
-        self.indexes.insert(key(table.schema.as_deref(), name), Arc::new(index));
+    fn add_index(&mut self, name: &str, index: Index) {
+        self.indexes.insert(key(index.table.schema.as_deref(), name), Arc::new(index));
     }
 
     /// An index of a partitioned table brings one of each of its partitions along.
-    fn add_partition_indexes(
-        &mut self,
-        table: &TableName,
-        unique: bool,
-        elements: &[IndexElement],
-        certain: bool,
-    ) {
-        let partitions: Vec<TableName> = self.partitions(table).map(|(name, _)| name.clone()).collect();
+    fn add_partition_indexes(&mut self, parent: &Index) {
+        let partitions: Vec<TableName> =
+            self.partitions(&parent.table).map(|(name, _)| name.clone()).collect();
         for partition in partitions {
-            let columns = elements.iter().map(|element| match element {
+            let columns = parent.elements.iter().map(|element| match element {
                 IndexElement::Column(column) => Some(column.clone()),
                 IndexElement::Expression(_) => None,
             });
@@ -753,7 +796,7 @@ impl Catalog {
                 .collect::<Option<Vec<_>>>()
                 .and_then(|columns| self.partition_index_name(&partition, &columns));
             match name {
-                Some(name) => self.add_index(&partition, &name, unique, elements.to_vec(), false, certain),
+                Some(name) => self.add_index(&name, Index { table: partition, ..parent.clone() }),
                 None => self.change(&partition, |table| table.complete = false),
             }
         }
@@ -819,7 +862,12 @@ impl Catalog {
             ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclude
         ) {
             let elements = constraint.columns.iter().cloned().map(IndexElement::Column).collect();
-            self.add_index(table, &name, true, elements, true, certain);
+            let details = (constraint.kind != ConstraintKind::Exclude).then(IndexDetails::default);
+            let table = table.clone();
+            self.add_index(
+                &name,
+                Index { table, unique: true, elements, details, of_constraint: true, certain },
+            );
         }
         let named = NamedConstraint {
             name,
@@ -829,6 +877,7 @@ impl Catalog {
             automatic: constraint.name == Value::None && constraint.kind != ConstraintKind::PrimaryKey,
             not_null: Vec::new(),
             valid: true,
+            condition: constraint.condition.clone(),
         };
         self.change(table, |table| {
             table.constraints.retain(|known| known.name != named.name);
@@ -889,6 +938,15 @@ impl Catalog {
             self.drop_index(table.schema.as_deref(), name, certain);
         }
     }
+}
+
+/// Whether SQL has a word that is a column's name.
+pub(crate) fn mentions(sql: &str, column: &str) -> bool {
+    let column = column.to_lowercase();
+    sql.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+        .any(|word| word.to_lowercase() == column)
+        || column.contains(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+            && sql.to_lowercase().contains(&column)
 }
 
 /// The columns of which a condition says that they are not NULL: `a IS NOT NULL AND b > 0`.

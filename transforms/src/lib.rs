@@ -14,3 +14,4 @@ pub mod rerun;
 pub mod rules;
 pub mod settings;
 pub mod suppression;
+pub mod types;

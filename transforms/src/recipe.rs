@@ -176,6 +176,52 @@ pub enum Action {
     /// `alter_column(…, new_column_name=…)`. It can't run a second time, so it runs in the transaction that stamps the
     /// revision.
     RenameColumn { table: TableArg, column: Arg, new_name: Arg },
+    /// A step of the change of a column's type.
+    ChangeType { table: TableArg, column: String, step: TypeStep },
+}
+
+/// A step of the change of a column's type: a new column takes the old one's place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TypeStep {
+    /// Add the column and the trigger that fills it. `indexes` are those that are copied later on, and
+    /// `type_` and `using` are SQL.
+    Start { type_: String, using: Option<String>, indexes: Vec<String> },
+    /// Fill it for the rows that are there.
+    Fill { key: BackfillKey, using: Option<String> },
+    /// Build an index on it: `definition` is what follows the table's name.
+    CopyIndex { index: String, unique: bool, definition: String },
+    /// Add its constraints, and validate them.
+    CopyConstraints,
+    /// Exchange the columns.
+    Switch,
+    /// Drop the old one.
+    DropOld,
+}
+
+/// What may be deployed between two steps of a type change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The new column is there, and is filled as rows are written.
+    Expand,
+    /// It is filled, and has all that the old one has.
+    Backfill,
+    /// It has taken the old one's place.
+    Switch,
+    /// The old one is gone.
+    Contract,
+}
+
+impl TypeStep {
+    /// Where the step belongs when the change is cut into several revisions.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Start { .. } => Phase::Expand,
+            Self::Fill { .. } | Self::CopyIndex { .. } | Self::CopyConstraints => Phase::Backfill,
+            Self::Switch => Phase::Switch,
+            Self::DropOld => Phase::Contract,
+        }
+    }
 }
 
 /// A call of one of Alembic's operations.

@@ -133,12 +133,15 @@ fn only_advises(rule: &Rule, before: &str) {
 
 /// Only one rule shows the helper functions in full; elsewhere they are left out.
 fn with_helpers(after: &str) -> String {
-    let helpers = safemig_transforms::layout::helper_sources();
+    let helpers: Vec<_> = safemig_transforms::layout::helper_sources().collect();
+    let calls = |text: &str, name: &str| text.contains(&format!("{name}("));
+    let called: Vec<_> = helpers.iter().filter(|(name, _)| calls(after, name)).collect();
     let mut out = after.to_owned();
-    for (name, source) in helpers {
-        if after.contains(&format!("{name}(")) && !after.contains(&format!("def {name}(")) {
+    for (name, source) in &helpers {
+        let is_needed = calls(after, name) || called.iter().any(|(_, caller)| calls(caller, name));
+        if is_needed && !after.contains(&format!("def {name}(")) {
             out.push_str("\n\n");
-            out.push_str(&source);
+            out.push_str(source);
         }
     }
     out

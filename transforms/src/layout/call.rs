@@ -13,7 +13,7 @@ use crate::operations::{Batch, ConstraintKind, TableArg, callee};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Argument, Backfill, BackfillKey, Call, Change, Name, Recipe, Step};
+use crate::recipe::{Action, Argument, Backfill, BackfillKey, Call, Change, Name, Recipe, Step, TypeStep};
 
 /// Prints and edits in the style of one file.
 pub(super) struct Printer<'a> {
@@ -198,6 +198,9 @@ impl Printer<'_> {
                 Action::SetNotNull { table, column } => {
                     self.alter_column(op, table, column, "nullable", "False")
                 }
+                Action::ChangeType { table, column, step } => {
+                    self.change_type(&mut lines, table, column, step)
+                }
                 Action::ProveNotNull { .. } if guarded => {
                     return Err(
                         "a condition may take the constraint of an interrupted run for done".to_owned()
@@ -246,6 +249,44 @@ impl Printer<'_> {
         arguments.extend(backfill.condition.as_ref().map(|sql| format!("where={}", self.string(sql))));
         lines.helpers.push(helper);
         format!("{}({})", helper.name(), arguments.join(", "))
+    }
+
+    fn change_type(&self, lines: &mut Lines, table: &TableArg, column: &str, step: &TypeStep) -> String {
+        let mut arguments = vec![self.argument(&table.name), self.string(column)];
+        let mut more = String::new();
+        let mut convert = |using: &Option<String>| {
+            more = using.as_ref().map(|using| format!(", using={}", self.string(using))).unwrap_or_default();
+        };
+        let helper = match step {
+            TypeStep::Start { type_, using, indexes } => {
+                convert(using);
+                let indexes: Vec<_> = indexes.iter().map(|index| self.string(index)).collect();
+                arguments.extend([self.string(type_), format!("[{}]", indexes.join(", "))]);
+                Helper::StartTypeChange
+            }
+            TypeStep::Fill { key: BackfillKey::Columns(columns), using } => {
+                convert(using);
+                let key: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+                arguments.push(self.string(&key.join(", ")));
+                Helper::FillNewColumn
+            }
+            TypeStep::Fill { key: BackfillKey::Place, using } => {
+                convert(using);
+                Helper::FillNewColumnByPlace
+            }
+            TypeStep::CopyIndex { index, unique, definition } => {
+                arguments.insert(0, self.string(index));
+                arguments.push(self.string(definition));
+                if *unique {
+                    ", unique=True".clone_into(&mut more);
+                }
+                Helper::CopyIndex
+            }
+            TypeStep::CopyConstraints => Helper::CopyConstraints,
+            TypeStep::Switch => Helper::SwitchColumns,
+            TypeStep::DropOld => Helper::DropOldColumn,
+        };
+        self.helper(lines, helper, &arguments, &table.schema, &more)
     }
 
     fn alter_column(&self, op: &str, table: &TableArg, column: &Arg, keyword: &str, value: &str) -> String {

@@ -5,6 +5,8 @@
 
 use ruff_python_ast::{Stmt, StmtFunctionDef};
 
+use super::type_change;
+
 /// One of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Helper {
@@ -20,10 +22,19 @@ pub(crate) enum Helper {
     BackfillByPlace,
     LockTimeout,
     FailOnPostgresql,
+    ExecuteWithRetries,
+    TypeChange,
+    StartTypeChange,
+    FillNewColumn,
+    FillNewColumnByPlace,
+    CopyIndex,
+    CopyConstraints,
+    SwitchColumns,
+    DropOldColumn,
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 12] = [
+pub(crate) const ALL: [Helper; 21] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
@@ -36,6 +47,15 @@ pub(crate) const ALL: [Helper; 12] = [
     Helper::BackfillByPlace,
     Helper::LockTimeout,
     Helper::FailOnPostgresql,
+    Helper::ExecuteWithRetries,
+    Helper::TypeChange,
+    Helper::StartTypeChange,
+    Helper::FillNewColumn,
+    Helper::FillNewColumnByPlace,
+    Helper::CopyIndex,
+    Helper::CopyConstraints,
+    Helper::SwitchColumns,
+    Helper::DropOldColumn,
 ];
 
 /// The function that makes a constraint of an index: its name, what follows its parameters, its docstring, and the
@@ -107,6 +127,15 @@ impl Helper {
             Self::BackfillByPlace => "_backfill_by_place",
             Self::LockTimeout => "_lock_timeout",
             Self::FailOnPostgresql => "_fail_on_postgresql",
+            Self::ExecuteWithRetries => "_execute_with_retries",
+            Self::TypeChange => "_type_change",
+            Self::StartTypeChange => "_start_type_change",
+            Self::FillNewColumn => "_fill_new_column",
+            Self::FillNewColumnByPlace => "_fill_new_column_by_place",
+            Self::CopyIndex => "_copy_index",
+            Self::CopyConstraints => "_copy_constraints",
+            Self::SwitchColumns => "_switch_columns",
+            Self::DropOldColumn => "_drop_old_column",
         }
     }
 
@@ -138,6 +167,27 @@ impl Helper {
                 "On PostgreSQL, let a failed statement end the migration, as in a transaction."
             }
             Self::LockTimeout => "Wait for a lock no longer than this; then the session's own value is back.",
+            Self::ExecuteWithRetries => {
+                "Run SQL in one transaction that gives up its locks and tries again when it can't have all at once."
+            }
+            Self::TypeChange => "The names and the queries that the steps of a type change share.",
+            Self::StartTypeChange => {
+                "Add a column of the new type, and a trigger that fills it, unless something would be lost."
+            }
+            Self::FillNewColumn => {
+                "Fill the new column in batches of 10000 rows; if a value does not fit, take everything back."
+            }
+            Self::FillNewColumnByPlace => {
+                "Fill the new column in batches of 500 pages; if a value does not fit, take everything back."
+            }
+            Self::CopyIndex => "Build the copy of an index on the new column, without stopping writers.",
+            Self::CopyConstraints => {
+                "Copy NOT NULL, checks and foreign keys to the new column, and validate them without stopping writers."
+            }
+            Self::SwitchColumns => {
+                "Give the new column the old one's name and all that is on it, in one short transaction."
+            }
+            Self::DropOldColumn => "Drop the column that was replaced.",
         }
     }
 
@@ -337,6 +387,28 @@ def _lock_timeout(timeout):
         op.execute(f"SELECT set_config('lock_timeout', current_setting('safemig.lock_timeout'), {local})")
 "#
             }
+            Self::ExecuteWithRetries => type_change::EXECUTE_WITH_RETRIES,
+            Self::TypeChange => type_change::NAMES,
+            Self::StartTypeChange => type_change::START,
+            Self::FillNewColumn => type_change::FILL,
+            Self::FillNewColumnByPlace => type_change::FILL_BY_PLACE,
+            Self::CopyIndex => type_change::COPY_INDEX,
+            Self::CopyConstraints => type_change::COPY_CONSTRAINTS,
+            Self::SwitchColumns => type_change::SWITCH,
+            Self::DropOldColumn => type_change::DROP_OLD,
+        }
+    }
+
+    /// The functions that it calls itself.
+    #[must_use]
+    pub(crate) fn needs(self) -> &'static [Self] {
+        match self {
+            Self::StartTypeChange | Self::CopyConstraints | Self::SwitchColumns | Self::DropOldColumn => {
+                &[Self::ExecuteWithRetries, Self::TypeChange]
+            }
+            Self::FillNewColumn | Self::FillNewColumnByPlace => &[Self::TypeChange],
+            Self::CopyIndex => &[Self::DropInvalidIndex, Self::TypeChange],
+            _ => &[],
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod call;
 pub(crate) mod helpers;
 mod sql;
 mod timeout;
+mod type_change;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -357,7 +358,8 @@ impl<'a> Layout<'a> {
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
             return Err("a condition may take what an interrupted run leaves for done".to_owned());
         }
-        for helper in &lines.helpers {
+        let needed = lines.helpers.iter().flat_map(|helper| helper.needs());
+        for helper in lines.helpers.iter().chain(needed) {
             if self.is_taken(*helper) {
                 return Err(format!("the file has another function `{}`", helper.name()));
             }
@@ -1110,7 +1112,9 @@ impl<'a> Layout<'a> {
                 matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == helper.name())
             })
         };
-        let missing: Vec<_> = self.helpers.iter().filter(|helper| !defined(helper)).collect();
+        let mut helpers = self.helpers.clone();
+        helpers.extend(self.helpers.iter().flat_map(|helper| helper.needs()));
+        let missing: Vec<_> = helpers.iter().filter(|helper| !defined(helper)).collect();
         if missing.is_empty() {
             return;
         }

@@ -4,12 +4,13 @@
 //! versions used are still found in old histories.
 
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::{Expr, ExprCall};
+use ruff_python_ast::{ArgOrKeyword, Expr, ExprCall};
 use ruff_text_size::Ranged;
 
 use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
-    Definition, DropIndex, Generated, IndexElement, InlineConstraint, OperationKind, TableArg, TableName,
+    Definition, DropIndex, Generated, IndexDetails, IndexElement, InlineConstraint, OperationKind, TableArg,
+    TableName,
 };
 use crate::layout::call::quoted;
 use crate::python::Module;
@@ -132,10 +133,18 @@ impl Call<'_> {
                     new_name: self.arg(&["new_column_name", "name"], None),
                     nullable: truth("nullable"),
                     existing_nullable: truth("existing_nullable"),
-                    type_: self.expr(&["type_"], None).map(|expr| fold(self.module.text(expr))),
+                    type_: self.expr(&["type_"], None).map(|expr| self.type_(expr)),
+                    existing_type: self
+                        .expr(&["existing_type"], None)
+                        .filter(|expr| !expr.is_none_literal_expr())
+                        .map(|expr| self.type_(expr)),
                     server_default: self.server_default().and_then(sql),
-                    using: self.expr(&["postgresql_using"], None).is_some(),
+                    using: self
+                        .expr(&["postgresql_using"], None)
+                        .filter(|expr| !expr.is_none_literal_expr())
+                        .map(|_| self.condition(&["postgresql_using"], None)),
                     using_cast: self.is_cast(),
+                    keywords: self.keywords(),
                 })
             }
             "create_index" => OperationKind::CreateIndex(CreateIndex {
@@ -144,6 +153,7 @@ impl Call<'_> {
                 definition: self.index_definition(),
                 elements: self.elements(self.expr_after_table(&["columns"], 2)),
                 unique: self.flag("unique"),
+                details: self.index_details(),
                 concurrently: self.flag("postgresql_concurrently"),
                 if_not_exists: self.flag("if_not_exists"),
                 only: false,
@@ -203,22 +213,7 @@ impl Call<'_> {
 
     /// `(a, b)`, when nothing else is said of an index.
     fn index_definition(&self) -> Option<String> {
-        const KNOWN: &[&str] = &[
-            "index_name",
-            "name",
-            "table_name",
-            "tablename",
-            "columns",
-            "schema",
-            "unique",
-            "if_not_exists",
-            "postgresql_concurrently",
-        ];
-        let keywords = &self.call.arguments.keywords;
-        if keywords
-            .iter()
-            .any(|keyword| !keyword.arg.as_ref().is_some_and(|name| KNOWN.contains(&name.as_str())))
-        {
+        if self.index_details()? != IndexDetails::default() {
             return None;
         }
         let elements = self.elements(self.expr_after_table(&["columns"], 2))?;
@@ -243,14 +238,41 @@ impl Call<'_> {
             initially: given("initially")
                 .filter(|value| *value != Value::None)
                 .map(|value| value.as_str().map(str::to_owned)),
-            keywords: self
-                .call
-                .arguments
-                .keywords
-                .iter()
-                .filter_map(|keyword| keyword.arg.as_ref().map(ToString::to_string))
-                .collect(),
+            keywords: self.keywords(),
         })
+    }
+
+    fn keywords(&self) -> Vec<String> {
+        let keywords = self.call.arguments.keywords.iter();
+        keywords.filter_map(|keyword| keyword.arg.as_ref().map(ToString::to_string)).collect()
+    }
+
+    /// What an index is besides its key.
+    fn index_details(&self) -> Option<IndexDetails> {
+        let mut details = IndexDetails::default();
+        for keyword in &self.call.arguments.keywords {
+            let name = keyword.arg.as_ref()?.as_str();
+            let value = self.scope.eval(&keyword.value);
+            match (name, value) {
+                ("postgresql_where", Value::Str(sql) | Value::Sql(sql)) => details.condition = Some(sql),
+                ("postgresql_using", Value::Str(method)) => details.method = Some(method),
+                ("postgresql_include", Value::List(columns)) => {
+                    let columns = columns.iter().map(|column| column.as_str().map(str::to_owned));
+                    details.include = columns.collect::<Option<_>>()?;
+                }
+                ("postgresql_ops", Value::Dict(classes)) => {
+                    let classes = classes.iter().map(|(column, class)| {
+                        Some((column.as_str()?.to_owned(), class.as_str()?.to_owned()))
+                    });
+                    details.classes = classes.collect::<Option<_>>()?;
+                }
+                ("postgresql_nulls_not_distinct", value) => details.nulls_not_distinct = value.truth()?,
+                (_, Value::None) => {}
+                _ if SAY_NOTHING_ELSE.contains(&name) || is_of_another_dialect(name) => {}
+                _ => return None,
+            }
+        }
+        Some(details)
     }
 
     /// Read `sa.Column(…)`, `sa.ForeignKeyConstraint(…)` and the like.
@@ -312,6 +334,7 @@ impl Call<'_> {
                     .skip(1)
                     .map(|arg| index_element(self.scope.eval(arg)))
                     .collect(),
+                details: inner.index_details(),
             }),
             _ => definition.incomplete = true,
         }
@@ -324,7 +347,7 @@ impl Call<'_> {
         using.as_str().zip(column.as_str()).is_some_and(|(using, column)| is_cast_of(using, column))
     }
 
-    /// The condition of a check, when it is SQL text.
+    /// An argument that is SQL text, as a string or as `sa.text("…")`.
     fn condition(&self, names: &[&str], position: Option<usize>) -> Option<String> {
         match self.scope.eval(self.expr(names, position)?) {
             Value::Str(sql) | Value::Sql(sql) => Some(sql),
@@ -338,16 +361,37 @@ impl Call<'_> {
         (value != Value::None).then_some(value)
     }
 
-    /// A type as code.
+    /// A type as code: with the module that it comes from in front, when that is not SQLAlchemy's, and with
+    /// the values of the constants that are its arguments.
     fn type_(&self, expr: &Expr) -> String {
-        let text = fold(self.module.text(expr));
-        let name = if let Expr::Call(call) = expr { &*call.func } else { expr };
-        if let Expr::Name(name) = name
+        let mut text = self.module.text(expr).to_owned();
+        let mut replace: Vec<(usize, usize, String)> = Vec::new();
+        let offset = |at: ruff_text_size::TextSize| usize::from(at - expr.start());
+        if let Expr::Call(call) = expr {
+            for argument in call.arguments.iter_source_order().map(ArgOrKeyword::value) {
+                let value = match (argument, self.scope.eval(argument)) {
+                    (Expr::Name(_), Value::Int(number)) => number.to_string(),
+                    (Expr::Name(_), Value::Bool(true)) => "True".to_owned(),
+                    (Expr::Name(_), Value::Bool(false)) => "False".to_owned(),
+                    _ => continue,
+                };
+                replace.push((offset(argument.start()), offset(argument.end()), value));
+            }
+        }
+        let mut root = if let Expr::Call(call) = expr { &*call.func } else { expr };
+        while let Expr::Attribute(attribute) = root {
+            root = &attribute.value;
+        }
+        if let Expr::Name(name) = root
             && let Some(Value::Foreign(path)) = self.scope.get(&name.id)
         {
-            return format!("{path}{}", &text[name.id.len()..]);
+            replace.push((offset(name.start()), offset(name.end()), path.clone()));
         }
-        text
+        replace.sort_unstable();
+        for (start, end, value) in replace.into_iter().rev() {
+            text.replace_range(start..end, &value);
+        }
+        fold(&text)
     }
 
     /// Whether SQLAlchemy makes the column of a primary key a `SERIAL`; where that depends on a type
@@ -421,6 +465,7 @@ impl Call<'_> {
                 name: None,
                 unique: flag("unique"),
                 elements: vec![IndexElement::Column(name.clone())],
+                details: Some(IndexDetails::default()),
             });
         } else if flag("unique") {
             definition.constraints.push(unnamed(ConstraintKind::Unique, columns()));
@@ -454,6 +499,23 @@ fn referenced(column: &str) -> Option<TableName> {
         Some((schema, table)) => TableName::new(Some(schema), table),
         None => TableName::new(None, table),
     })
+}
+
+/// The keywords of `create_index` that are no part of what an index is besides its key.
+const SAY_NOTHING_ELSE: &[&str] = &[
+    "index_name",
+    "name",
+    "table_name",
+    "tablename",
+    "columns",
+    "schema",
+    "unique",
+    "if_not_exists",
+    "postgresql_concurrently",
+];
+
+fn is_of_another_dialect(keyword: &str) -> bool {
+    ["mysql_", "mariadb_", "mssql_", "sqlite_", "oracle_"].iter().any(|dialect| keyword.starts_with(dialect))
 }
 
 /// A server default as SQL: text is quoted.

@@ -72,7 +72,9 @@ impl Operation {
                 let text = self.origin.sql.as_ref().map(|sql| &sql.text.value[sql.place.statement.clone()]);
                 text.and_then(of_text).into_iter().collect()
             }
-            OperationKind::RenameIndex { .. }
+            // It waits no longer than half a second.
+            OperationKind::ReplaceColumn { .. }
+            | OperationKind::RenameIndex { .. }
             | OperationKind::AddEnumValue { .. }
             | OperationKind::EnumType { .. }
             | OperationKind::CreateDomain { .. }

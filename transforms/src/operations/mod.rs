@@ -243,6 +243,23 @@ pub struct DeclaredIndex {
     pub name: Option<String>,
     pub unique: bool,
     pub elements: Vec<IndexElement>,
+    /// `None` when something of it is not known.
+    pub details: Option<IndexDetails>,
+}
+
+/// What an index is besides its key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IndexDetails {
+    /// `USING …`; `None` is `btree`.
+    pub method: Option<String>,
+    /// The operator classes that are given, by column or label.
+    pub classes: Vec<(String, String)>,
+    /// `INCLUDE (…)`.
+    pub include: Vec<String>,
+    /// `NULLS NOT DISTINCT`.
+    pub nulls_not_distinct: bool,
+    /// `WHERE …`, as SQL.
+    pub condition: Option<String>,
 }
 
 /// What comes with a column or a table.
@@ -317,6 +334,12 @@ pub enum OperationKind {
         if_exists: bool,
     },
     AlterColumn(AlterColumn),
+    /// A column of another type, with all that is on the old one, has taken its place.
+    ReplaceColumn {
+        table: TableArg,
+        column: String,
+        type_: String,
+    },
     CreateIndex(CreateIndex),
     DropIndex(DropIndex),
     AddConstraint(AddConstraint),
@@ -457,12 +480,16 @@ pub struct AlterColumn {
     pub existing_nullable: Option<bool>,
     /// The new type as SQLAlchemy code or as SQL, white space folded.
     pub type_: Option<String>,
+    /// The type that it is said to have now.
+    pub existing_type: Option<String>,
     /// The new server default, as SQL, when it is known.
     pub server_default: Option<String>,
-    /// Old values are converted with `USING`.
-    pub using: bool,
+    /// How old values are converted, as SQL; `Some(None)` when that is given but not known.
+    pub using: Option<Option<String>>,
     /// That is one cast of the column, which changes nothing when the column has the new type already.
     pub using_cast: bool,
+    /// The keywords that the call gives.
+    pub keywords: Vec<String>,
 }
 
 /// `create_index`.
@@ -473,6 +500,8 @@ pub struct CreateIndex {
     pub table: TableArg,
     pub elements: Option<Vec<IndexElement>>,
     pub unique: bool,
+    /// `None` when something of it is not known.
+    pub details: Option<IndexDetails>,
     pub concurrently: bool,
     pub if_not_exists: bool,
     /// `ON ONLY`: of a partitioned table, without its partitions.

@@ -1032,6 +1032,18 @@ impl<'a> Walker<'a, '_> {
             }
             return;
         }
+        if helper == Helper::StartTypeChange {
+            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 5) };
+            let (column, type_) = (argument("column_name", 1), argument("new_type", 2));
+            let kind = match (column.as_str(), type_.as_str()) {
+                (Some(column), Some(type_)) => {
+                    OperationKind::ReplaceColumn { table, column: column.to_owned(), type_: type_.to_owned() }
+                }
+                _ => OperationKind::Harmless { sql: None },
+            };
+            self.push(kind, call, Receiver::Other, statement, frame, true);
+            return;
+        }
         let name = argument("constraint_name", 0);
         let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
         let kind = match (helper, table.known(), name.as_str()) {

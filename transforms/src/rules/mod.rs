@@ -84,6 +84,7 @@ rules![
         split_foreign_key,
         split_check_constraint,
         split_not_null,
+        change_column_type,
         primary_key,
         batch_backfill,
         add_column_volatile_default,

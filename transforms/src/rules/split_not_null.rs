@@ -108,7 +108,7 @@ fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<
         return Err("it also renames the column, which can't run a second time, and what follows may commit it early"
             .to_owned());
     }
-    if alter.using && !alter.using_cast && context.settings.rerun == Rerun::Repair {
+    if alter.using.is_some() && !alter.using_cast && context.settings.rerun == Rerun::Repair {
         return Err("it also converts the column with USING, and a second run would convert it again".to_owned());
     }
     let Proof { steps: proof, done } =
@@ -139,7 +139,7 @@ fn fix(operation: &Operation, alter: &AlterColumn, context: &Context) -> Result<
 
 /// Whether a statement runs, or may be made to run, outside of the migration's transaction, which commits what stands
 /// in front of it.
-fn may_leave_transaction(operation: &Operation) -> bool {
+pub(super) fn may_leave_transaction(operation: &Operation) -> bool {
     operation.autocommit
         || match &operation.kind {
             OperationKind::AddColumn { definition, .. } => {

@@ -12,7 +12,7 @@ use squawk_syntax::ast::{
 };
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
-use super::{CreateIndex, DropIndex, Object, OperationKind, TableArg, TableName, update};
+use super::{CreateIndex, DropIndex, IndexDetails, Object, OperationKind, TableArg, TableName, update};
 use crate::python::text::Text;
 use crate::python::value::{Arg, Value};
 
@@ -409,11 +409,40 @@ impl Reader<'_> {
             table: self.table_arg(&table.table_name_ref()?),
             elements: Some(elements.collect()),
             unique: create.unique_token().is_some(),
+            details: self.details(create),
             concurrently: create.concurrently_token().is_some(),
             if_not_exists: create.if_not_exists().is_some(),
             only,
             definition: self.definition_of(create),
         }))
+    }
+
+    /// What an index is besides its key.
+    fn details(&self, create: &ast::CreateIndex) -> Option<IndexDetails> {
+        if !self.text.known || create.with_params().is_some() || create.tablespace_clause().is_some() {
+            return None;
+        }
+        let method = create.using_method().and_then(|using| using.access_method_ref());
+        let include = match create.index_include_clause() {
+            Some(clause) => {
+                let text = self.of(&clause);
+                let columns = text[text.find('(')? + 1..].trim_end_matches(')').split(',');
+                columns.map(identifier).collect()
+            }
+            None => Vec::new(),
+        };
+        let condition = match create.where_clause() {
+            Some(clause) => Some(self.of(&clause.expr()?).to_owned()),
+            None => None,
+        };
+        let nulls = create.nulls_distinct_option().map(|option| self.of(&option).to_lowercase());
+        Some(IndexDetails {
+            method: method.map(|method| identifier(self.of(&method))),
+            classes: Vec::new(),
+            include,
+            nulls_not_distinct: nulls.is_some_and(|nulls| nulls.contains("not")),
+            condition,
+        })
     }
 
     /// What follows the table's name.
@@ -553,7 +582,7 @@ fn last_dot(text: &str) -> Option<usize> {
 }
 
 /// An identifier as PostgreSQL stores it: unquoted ones are folded to lower case.
-pub(super) fn identifier(text: &str) -> String {
+pub(crate) fn identifier(text: &str) -> String {
     let text = text.trim();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(quoted) => quoted.replace("\"\"", "\""),

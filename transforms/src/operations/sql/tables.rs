@@ -217,11 +217,15 @@ impl Reader<'_> {
                 OperationKind::AlterColumn(match alter.option()? {
                     AlterColumnOption::SetNotNull(_) => AlterColumn { nullable: Some(false), ..column },
                     AlterColumnOption::DropNotNull(_) => AlterColumn { nullable: Some(true), ..column },
-                    AlterColumnOption::SetType(set) => AlterColumn {
-                        type_: Some(self.of(&set.ty()?).to_owned()),
-                        using: set.using_expr().is_some(),
-                        ..column
-                    },
+                    AlterColumnOption::SetType(set) => {
+                        let collation = set.collate().map(|collate| format!(" {}", self.of(&collate)));
+                        let using = set.using_expr().map(|using| using.expr());
+                        AlterColumn {
+                            type_: Some(self.of(&set.ty()?).to_owned() + &collation.unwrap_or_default()),
+                            using: using.map(|using| Some(self.of(&using?).to_owned())),
+                            ..column
+                        }
+                    }
                     AlterColumnOption::SetDefault(set) => AlterColumn {
                         server_default: set.expr().map(|expr| self.of(&expr).to_owned()),
                         ..column
@@ -368,7 +372,9 @@ fn altered(table: &TableArg, column: Arg) -> AlterColumn {
         existing_nullable: None,
         type_: None,
         server_default: None,
-        using: false,
+        existing_type: None,
+        using: None,
         using_cast: false,
+        keywords: Vec::new(),
     }
 }

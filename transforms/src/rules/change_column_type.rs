@@ -1,0 +1,505 @@
+//! Give a column another type by a new column that takes its place.
+//!
+//! ## Why is this unsafe?
+//! Most changes of a type make PostgreSQL write the whole table anew, and all of its indexes, under ACCESS
+//! EXCLUSIVE: nobody can even read the table until that is done, and the foreign keys are checked again
+//! meanwhile. Some rebuild indexes only; and even those that change nothing but the catalogs read every
+//! row when a check constraint uses the column.
+//!
+//! Nothing is reported when the old and the new type are known, and PostgreSQL has nothing to do: a longer
+//! `varchar`, `varchar` to `text`, a `numeric` with more digits before the point. The present type is what
+//! the migrations before say, else `existing_type`.
+//!
+//! The rewrite adds a column of the new type, which a trigger fills from then on, fills it for the rows that
+//! are there in batches, copies indexes, constraints, default, sequence, comments, grants and statistics,
+//! and exchanges the two columns in one short transaction. Then the old one is dropped. It can be
+//! interrupted anywhere, and goes on when it is run again. What the database has and the copy would lose,
+//! such as a view on the column, makes it stop before it changes anything.
+//!
+//! ## Given
+//! ```python
+//! """Orders."""
+//! import sqlalchemy as sa
+//! from alembic import op
+//!
+//! revision = "7b1e4f90c2aa"
+//! down_revision = None
+//!
+//!
+//! def upgrade():
+//!     op.create_table(
+//!         "orders",
+//!         sa.Column("id", sa.Integer(), primary_key=True),
+//!         sa.Column("customer_id", sa.Integer(), sa.ForeignKey("customers.id"), index=True),
+//!     )
+//! ```
+//!
+//! ## Unsafe
+//! ```python
+//! """Two billion orders are not enough."""
+//! import sqlalchemy as sa
+//! from alembic import op
+//!
+//! revision = "c0de51a7e5e1"
+//! down_revision = "7b1e4f90c2aa"
+//!
+//!
+//! def upgrade():
+//!     op.alter_column("orders", "id", existing_type=sa.Integer(), type_=sa.BigInteger())
+//! ```
+//!
+//! ## Safe
+//! ```python
+//! """Two billion orders are not enough."""
+//! import sqlalchemy as sa
+//! from alembic import op
+//!
+//! revision = "c0de51a7e5e1"
+//! down_revision = "7b1e4f90c2aa"
+//!
+//!
+//! def upgrade():
+//!     with op.get_context().autocommit_block():
+//!         _start_type_change("orders", "id", "bigint", ["orders_pkey"])
+//!         _fill_new_column("orders", "id", "id")
+//!         _copy_index("orders_pkey", "orders", "id", "(safemig_new_id)", unique=True)
+//!         _copy_constraints("orders", "id")
+//!         op.execute("ANALYZE orders")
+//!         _switch_columns("orders", "id")
+//!         _drop_old_column("orders", "id")
+//! ```
+//!
+//! ## Fix safety
+//! The fix is unsafe. The column moves to the end of its table, which `SELECT *` and an `INSERT` without a
+//! list of columns show. While the new column is filled, a value that does not fit the new type is refused
+//! already; should one be there, the change is taken back, and the migration fails. The rows that were
+//! there are updated, some at a time, so that the table has twice the space of its rows until they are
+//! vacuumed. `INSERT … ON CONFLICT` can fail on the copy of a unique index when two sessions insert the
+//! same key at the same moment, and a deferrable unique constraint is checked at once until the columns are
+//! exchanged. When a unique index can't be built on the new values, or a constraint does not hold for them, the
+//! migration fails with PostgreSQL's error, the old column is in use as before, and a second run goes on from
+//! there; to give up, drop the column `safemig_new_…` with `CASCADE`, and the function `safemig_…` that fills
+//! it, likewise. The sequence of a `SERIAL` column becomes as large as the column, which
+//! `ALTER TABLE` would not do.
+
+use std::collections::BTreeSet;
+
+use super::batch_backfill::key;
+use super::only_concurrent_indexes::display;
+use super::split_not_null::{may_leave_transaction, moment};
+use super::{Context, Violation};
+use crate::catalog::{Index, mentions};
+use crate::layout::call::{qualified, quoted};
+use crate::naming::MAX_BYTES;
+use crate::operations::update::{fold, is_volatile, words};
+use crate::operations::{
+    AlterColumn, ConstraintKind, IndexElement, Operation, OperationKind, TableName, sql,
+};
+use crate::recipe::{Action, Applicability, Change, Cost, Lock, Recipe, Step, TypeStep};
+use crate::settings::Rerun;
+use crate::types::{Base, Effect, Type, change, change_using};
+
+pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
+    let OperationKind::AlterColumn(alter) = &operation.kind else { return None };
+    let written = alter.type_.as_deref()?;
+    // On PostgreSQL it would not compile, so that it never runs there.
+    if ["mysql.", "mssql.", "oracle.", "sqlite."].iter().any(|dialect| written.starts_with(dialect)) {
+        return None;
+    }
+    let new = Type::read(written);
+    let table = alter.table.known();
+    if table.as_ref().is_some_and(|table| context.may_lock(table)) {
+        return None;
+    }
+    let on = display(table.as_ref().map(ToString::to_string).as_deref());
+    let column = alter.column.as_str();
+    let name = match (&table, column) {
+        (Some(table), Some(column)) => format!("`{table}.{column}`"),
+        _ => display(alter.column.value.symbol()),
+    };
+    let old = present_type(alter, context);
+    let lock = |cost: Cost| format!("{} on {on} {}", Lock::AccessExclusive, cost.duration());
+    let Some(effect) = old.as_ref().and_then(|old| effect(old, &new, alter, context)) else {
+        let missing = match &old {
+            None => "its present type is not known: give `existing_type`".to_owned(),
+            Some(old) if !old.is_known() => {
+                format!("its present type `{old}` is not one of PostgreSQL's or SQLAlchemy's own")
+            }
+            Some(_) => format!("its new type `{new}` is not one of PostgreSQL's or SQLAlchemy's own"),
+        };
+        return Some(Violation {
+            message: format!("Changing the type of {name} to `{new}` may write {on} anew"),
+            lock: lock(Cost::Rewrite),
+            fix: Err(missing),
+        });
+    };
+    let old = old?;
+    let what = format!("Changing {name} from `{old}` to `{new}`");
+    if effect >= Effect::IndexesInUtc {
+        let unless = if effect == Effect::IndexesInUtc { ", unless the session's time zone is UTC" } else { "" };
+        return Some(Violation {
+            message: format!("{what} writes {on} anew{unless}"),
+            lock: lock(Cost::Rewrite),
+            fix: fix(operation, alter, &old, &new, context),
+        });
+    }
+    // A table that is not known may have anything; but most changes hurt nobody.
+    let (table, column) = (table?, column?);
+    let rebuilt: Vec<_> = context
+        .catalog
+        .indexes_of(&table)
+        .filter(|(_, index)| is_rebuilt(index, column, effect))
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    let checks: Vec<_> = checks(&table, column, context).map(|name| format!("`{name}`")).collect();
+    let (work, cost, fix) = match (&rebuilt[..], &checks[..]) {
+        ([], []) => return None,
+        ([], checks) => {
+            let checks = checks.join(", ");
+            (
+                format!("reads every row of {on} for the check {checks}"),
+                Cost::Scan,
+                Err(format!("drop {checks} in front of it, add it again `NOT VALID`, and validate it in a transaction of its own")),
+            )
+        }
+        (indexes, _) => {
+            let indexes = indexes.join(", ");
+            let fix = if effect == Effect::Indexes {
+                fix(operation, alter, &old, &new, context)
+            } else {
+                Err(format!("drop {indexes} `CONCURRENTLY` in front of it, and create it again `CONCURRENTLY` behind it"))
+            };
+            (format!("builds the index {indexes} anew"), Cost::Build, fix)
+        }
+    };
+    Some(Violation { message: format!("{what} {work}"), lock: lock(cost), fix })
+}
+
+/// What the column is before: as the migrations say, else as the call says.
+fn present_type(alter: &AlterColumn, context: &Context) -> Option<Type> {
+    let column = alter.column.as_str();
+    let by_catalog = alter.table.known().and_then(|table| {
+        let known = context.catalog.table(&table)?;
+        let column = known.columns.iter().find(|known| Some(known.name.as_str()) == column)?;
+        column.type_.as_deref().map(Type::read)
+    });
+    let said = alter.existing_type.as_deref().map(Type::read);
+    match (by_catalog, said) {
+        (Some(known), Some(said)) if !known.is_known() => Some(said),
+        (Some(known), _) => Some(known),
+        (None, said) => said,
+    }
+}
+
+fn effect(old: &Type, new: &Type, alter: &AlterColumn, context: &Context) -> Option<Effect> {
+    let postgres = context.target().postgres;
+    match &alter.using {
+        None => change(old, new, postgres),
+        Some(None) => Some(Effect::Rewrite),
+        Some(Some(using)) => change_using(old, new, using, alter.column.as_str()?, postgres),
+    }
+}
+
+/// Whether PostgreSQL builds an index anew although the rows stay: one with an expression or a condition on
+/// the column in any case.
+fn is_rebuilt(index: &Index, column: &str, effect: Effect) -> bool {
+    if effect == Effect::Indexes {
+        return index.uses(column) == Some(true);
+    }
+    let in_expression = index.elements.iter().any(|element| {
+        matches!(element, IndexElement::Expression(Some(sql)) if mentions(sql, column))
+    });
+    let condition = index.details.as_ref().and_then(|details| details.condition.as_ref());
+    in_expression || condition.is_some_and(|condition| mentions(condition, column))
+}
+
+/// The checks that use a column for sure.
+fn checks<'a>(table: &TableName, column: &'a str, context: &'a Context) -> impl Iterator<Item = &'a str> {
+    let constraints = context.catalog.table(table).into_iter().flat_map(|known| &known.constraints);
+    constraints
+        .filter(move |constraint| {
+            constraint.kind == ConstraintKind::Check
+                && constraint.certain
+                && (constraint.columns.iter().any(|name| name == column)
+                    || constraint.condition.as_ref().is_some_and(|condition| mentions(condition, column)))
+        })
+        .map(|constraint| constraint.name.as_str())
+}
+
+fn fix(
+    operation: &Operation,
+    alter: &AlterColumn,
+    old: &Type,
+    new: &Type,
+    context: &Context,
+) -> Result<Recipe, String> {
+    context.can_leave_transaction(operation)?;
+    if context.target().postgres < 12 {
+        return Err("the steps of a type change need PostgreSQL 12".to_owned());
+    }
+    let table = context.table(&alter.table)?;
+    let column = alter.column.as_str().ok_or("the column's name is not known before the migration runs")?;
+    context.plain_name(column)?;
+    if !(alter.table.name.literal && alter.table.schema.literal && alter.column.literal)
+        || operation.origin.repeated
+    {
+        return Err("the names of its table and column are not spelled out".to_owned());
+    }
+    if operation.conditional {
+        return Err("a condition decides whether it runs, and may decide otherwise in a second run".to_owned());
+    }
+    if matches!(&new.base, Base::Other(text) if !is_sql_name(text)) {
+        return Err(format!("its new type `{new}` is not one of PostgreSQL's or SQLAlchemy's own"));
+    }
+    if "safemig_new_".len() + column.len() > MAX_BYTES
+        || "safemig__".len() + table.name.len() + column.len() > MAX_BYTES
+    {
+        return Err("the names of table and column are too long to make others of them".to_owned());
+    }
+    let known = context
+        .catalog
+        .table(&table)
+        .ok_or_else(|| format!("no migration creates `{table}`, so that its indexes are not known"))?;
+    if known.partitioned {
+        return Err("a column of a partitioned table can't be replaced".to_owned());
+    }
+    left_behind(&table, context)?;
+    let using = match &alter.using {
+        None => None,
+        Some(None) => return Err("its `postgresql_using` is not known before the migration runs".to_owned()),
+        Some(Some(using)) => Some(conversion(using)?),
+    };
+    if old == new {
+        // The type tells the steps whether an earlier run has done it all.
+        return Err("it computes new values of the same type, which an `UPDATE` in batches does".to_owned());
+    }
+    let mut steps = vec![];
+    let mut add = |step, lock, cost| {
+        let (table, column) = (alter.table.clone(), column.to_owned());
+        steps.push(Step { action: Action::ChangeType { table, column, step }, lock, cost, for_rerun: false });
+    };
+    let copies = copies(&table, column, same_words(old, new), context)?;
+    let indexes = copies.iter().map(|(name, _, _)| name.clone()).collect();
+    let start = TypeStep::Start { type_: new.to_string(), using: using.clone(), indexes };
+    add(start, Lock::AccessExclusive, Cost::Instant);
+    let key = key(&table, context)?;
+    add(TypeStep::Fill { key, using }, Lock::RowExclusive, Cost::Batches);
+    for (index, unique, definition) in copies {
+        let copy = TypeStep::CopyIndex { index, unique, definition };
+        add(copy, Lock::ShareUpdateExclusive, Cost::Build);
+    }
+    add(TypeStep::CopyConstraints, Lock::ShareUpdateExclusive, Cost::Scan);
+    let analyze = Action::Execute(format!("ANALYZE {}", qualified(alter.table.schema.as_str(), &table.name)));
+    let (lock, cost) = (Lock::ShareUpdateExclusive, Cost::Instant);
+    steps.push(Step { action: analyze, lock, cost, for_rerun: false });
+    for step in [TypeStep::Switch, TypeStep::DropOld] {
+        let (table, column) = (alter.table.clone(), column.to_owned());
+        steps.push(moment(Action::ChangeType { table, column, step }, false));
+    }
+    if let Some(rest) = rest(alter) {
+        steps.push(moment(Action::Original(rest), false));
+    }
+    if !alter.new_name.is_none() {
+        if context.settings.rerun == Rerun::Repair && context.later.iter().any(may_leave_transaction) {
+            return Err("it also renames the column, which can't run a second time, and what follows may commit it early"
+                .to_owned());
+        }
+        let (table, column, new_name) = (alter.table.clone(), alter.column.clone(), alter.new_name.clone());
+        steps.push(moment(Action::RenameColumn { table, column, new_name }, false));
+    }
+    Ok(Recipe { applicability: Applicability::Unsafe, ..Recipe::new(steps) })
+}
+
+/// What else the call does, which Alembic does after the type, but for a new name: as a call of its own.
+fn rest(alter: &AlterColumn) -> Option<Change> {
+    let more = ["nullable", "server_default", "comment"];
+    alter.keywords.iter().any(|keyword| more.contains(&keyword.as_str())).then(|| Change {
+        remove: vec!["existing_type", "postgresql_using", "new_column_name", "name"],
+        rename: vec![("type_", "existing_type")],
+        ..Change::default()
+    })
+}
+
+/// What stands in front is committed before the column is filled, which can take hours.
+fn left_behind(table: &TableName, context: &Context) -> Result<(), String> {
+    for operation in context.earlier.iter().filter(|operation| !operation.autocommit) {
+        let of_table = operation.kind.table().and_then(crate::operations::TableArg::known);
+        let what = match &operation.kind {
+            OperationKind::DropIndex(_) | OperationKind::DropConstraint { .. }
+                if of_table.is_none() || of_table.as_ref() == Some(table) =>
+            {
+                "an index or constraint is dropped"
+            }
+            OperationKind::DropConstraint { .. } => "a constraint is dropped",
+            OperationKind::DropTable { .. } | OperationKind::RenameTable { .. } => {
+                "a table is dropped or renamed"
+            }
+            OperationKind::DropColumn { .. } => "a column is dropped",
+            OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => "a column is renamed",
+            OperationKind::DropObject { .. } => "a view, a type or the like is dropped",
+            OperationKind::RenameObject => "a view, a type or the like is renamed",
+            OperationKind::DetachPartition { .. } => "a partition is detached",
+            OperationKind::Opaque { .. } => "something is done that is not understood",
+            _ => continue,
+        };
+        return Err(format!(
+            "{what} in front of it, which everybody would see for as long as the new column is filled: \
+             give it a revision of its own"
+        ));
+    }
+    Ok(())
+}
+
+/// `USING` as it can be written into other statements.
+fn conversion(using: &str) -> Result<String, String> {
+    let known = fold(using).filter(|using| {
+        let parse = squawk_syntax::SourceFile::parse(&format!("SELECT {using}"));
+        // `public.t.a`: where the trigger computes it, the table has no schema.
+        let names_schema = using.split(['(', ' ', ',']).any(|word| word.matches('.').count() > 1);
+        parse.errors().is_empty() && can_be_moved(using) && !names_schema
+    });
+    let using = known.ok_or("its `postgresql_using` can't be written into another statement")?;
+    let words = words(&using);
+    if words.iter().any(|word| word == "select") {
+        return Err("its `postgresql_using` reads other rows".to_owned());
+    }
+    if words.iter().any(|word| is_volatile(word)) {
+        return Err("its `postgresql_using` has another value each time".to_owned());
+    }
+    Ok(using)
+}
+
+/// Whether SQL means the same in `sa.text()`, in a driver's parameter style and in a `DO` block.
+fn can_be_moved(sql: &str) -> bool {
+    !sql.contains(['%', '\\', '$', '\n']) && !sql.replace("::", "").contains(':')
+}
+
+fn is_sql_name(text: &str) -> bool {
+    text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '"' | '[' | ']'))
+        // `app.types.Money` is a class.
+        && text.matches('.').count() < 2
+}
+
+/// Whether an expression of a column means the same to PostgreSQL when it is written for the one type as when
+/// it was written for the other. What is kept of it has casts to the old type, unless there is nothing to cast.
+fn same_words(old: &Type, new: &Type) -> bool {
+    let is_text =
+        |type_: &Type| !type_.array && matches!(type_.base, Base::Builtin("text" | "character varying"));
+    old.is_integer() && new.is_integer() || is_text(old) && is_text(new)
+}
+
+/// The indexes of a column: name, whether it is unique, and what it is on the new column. With
+/// `expressions`, also those with an expression or a condition on it.
+fn copies(
+    table: &TableName,
+    column: &str,
+    expressions: bool,
+    context: &Context,
+) -> Result<Vec<(String, bool, String)>, String> {
+    let mut copies = Vec::new();
+    let mut names = BTreeSet::new();
+    for (name, index) in context.catalog.indexes_of(table) {
+        if index.uses(column) == Some(false) {
+            continue;
+        }
+        if !index.certain {
+            return Err(format!("the index `{name}` may be there or not"));
+        }
+        if !expressions && is_rebuilt(index, column, Effect::Catalog) {
+            return Err(format!(
+                "the index `{name}` has an expression or a condition on it, which has casts to the old type: drop it \
+                 in a revision before, and create it again in one behind"
+            ));
+        }
+        context.plain_name(name)?;
+        let definition =
+            definition(index, column).ok_or_else(|| format!("the index `{name}` is not known in all its parts"))?;
+        let copy: String = format!("safemig_new_{name}").chars().take(MAX_BYTES).collect();
+        if !names.insert(copy) || !name.is_ascii() {
+            return Err(format!("the name of the index `{name}` is too long to make another of it"));
+        }
+        copies.push((name.to_owned(), index.unique, definition));
+    }
+    Ok(copies)
+}
+
+/// What follows the table's name, with the new column in the place of the old.
+fn definition(index: &Index, column: &str) -> Option<String> {
+    let details = index.details.as_ref()?;
+    let new = format!("safemig_new_{column}");
+    let renamed = |name: &str| quoted(if name == column { &new } else { name });
+    let class = |name: &str| {
+        let class = details.classes.iter().find(|(known, _)| known == name);
+        class.map(|(_, class)| format!(" {class}")).unwrap_or_default()
+    };
+    let elements = index.elements.iter().map(|element| match element {
+        IndexElement::Column(name) => Some(format!("{}{}", renamed(name), class(name))),
+        IndexElement::Expression(sql) => in_index(sql.as_ref()?, column, &new),
+    });
+    let elements: Vec<_> = elements.collect::<Option<_>>()?;
+    if elements.is_empty() {
+        return None;
+    }
+    let mut text = details.method.as_ref().map(|method| format!("USING {method} ")).unwrap_or_default();
+    text.push_str(&format!("({})", elements.join(", ")));
+    if !details.include.is_empty() {
+        let columns: Vec<_> = details.include.iter().map(|name| renamed(name)).collect();
+        text.push_str(&format!(" INCLUDE ({})", columns.join(", ")));
+    }
+    if details.nulls_not_distinct {
+        text.push_str(" NULLS NOT DISTINCT");
+    }
+    if let Some(condition) = &details.condition {
+        text.push_str(&format!(" WHERE {}", in_index(condition, column, &new)?));
+    }
+    Some(text)
+}
+
+/// SQL of an index with another column's name in the place of one.
+fn in_index(text: &str, column: &str, new: &str) -> Option<String> {
+    use squawk_syntax::ast::{AstNode, CallExpr, NameRef};
+
+    if !can_be_moved(text) {
+        return None;
+    }
+    let before = "CREATE INDEX i ON t (a) WHERE ";
+    let (before, after) = match squawk_syntax::SourceFile::parse(&format!("{before}{text}")).errors() {
+        errors if errors.is_empty() => (before, ""),
+        _ => ("CREATE INDEX i ON t (", ")"),
+    };
+    let parse = squawk_syntax::SourceFile::parse(&format!("{before}{text}{after}"));
+    if !parse.errors().is_empty() {
+        return None;
+    }
+    let mut out = text.to_owned();
+    let names: Vec<_> = parse.tree().syntax().descendants().filter_map(NameRef::cast).collect();
+    for name in names.iter().rev() {
+        let range = name.syntax().text_range();
+        let is_function = name.syntax().parent().is_some_and(|parent| CallExpr::can_cast(parent.kind()));
+        let Some(start) = usize::from(range.start()).checked_sub(before.len()) else { continue };
+        let end = usize::from(range.end()) - before.len();
+        if !is_function && sql::identifier(out.get(start..end)?) == column {
+            out.replace_range(start..end, &quoted(new));
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_column_stands_in_the_sql_of_an_index() {
+        for (sql, expected) in [
+            ("id DESC", "safemig_new_id DESC"),
+            ("id > 1000 AND tenant = 'id'", "safemig_new_id > 1000 AND tenant = 'id'"),
+            ("lower(id::text) text_pattern_ops", "lower(safemig_new_id::text) text_pattern_ops"),
+            ("coalesce(\"id\", 0)", "coalesce(safemig_new_id, 0)"),
+            ("id(other)", "id(other)"),
+        ] {
+            assert_eq!(in_index(sql, "id", "safemig_new_id").as_deref(), Some(expected), "{sql}");
+        }
+        assert_eq!(in_index("id LIKE 'a%'", "id", "safemig_new_id"), None);
+    }
+}
