@@ -56,6 +56,7 @@ fixtures! {
     serial
     sql_portable
     sql_text
+    type_change
     unique_constraint
     volatile_default
 }
