@@ -9,6 +9,7 @@ use safemig_transforms::analysis::{Finding, Fixed, History, Report, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::recipe::Applicability;
+use safemig_transforms::rules;
 use safemig_transforms::settings::Settings;
 use safemig_transforms::suppression;
 
@@ -16,13 +17,13 @@ use crate::cli;
 use crate::config::Config;
 use crate::project::{Environment, Group};
 use crate::scope::{Aside, Limits};
-use crate::selection::{self, Layer, RuleSet};
+use crate::selection::{self, Layer, RuleSet, Selector};
 use crate::walk::PathGlobs;
 
 /// Why a fix that may change what a migration does is not made.
 pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
 
-const NOT_WRITTEN: &str = "the file could not be written";
+pub(crate) const NOT_WRITTEN: &str = "the file could not be written";
 const NOT_REVIEWED: &str = "`safemig fix` without `--interactive` removes it";
 const NO_LAYOUT: &str = "it could not be laid out";
 
@@ -37,6 +38,8 @@ pub(crate) struct Rules {
     /// Rules whose unsafe fixes count as safe.
     promoted: RuleSet,
     per_file_ignores: Vec<(PathGlobs, RuleSet)>,
+    /// A rule about the application is selected by its name.
+    by_name: bool,
     pub(crate) limits: Limits,
 }
 
@@ -74,11 +77,24 @@ impl Rules {
                 .with_context(|| format!("{}per-file-ignores", place()))?;
             per_file_ignores.push((globs, RuleSet::of(&rules)));
         }
+        let given = given.select.iter().flatten().chain(&given.extend_select);
+        let by_name = select.iter().flatten().chain(given).any(|selector| match selector {
+            Selector::All => false,
+            Selector::Rule(name) => rules::find(name).is_some_and(rules::Rule::is_about_application),
+        });
         let limits = Limits::new(flags, config)?;
-        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, limits })
+        Ok(Self { selected, fixable, unsafe_fixes, demoted, promoted, per_file_ignores, by_name, limits })
     }
 
-    fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
+    /// Whether the application is read where its files are named, and where nothing is.
+    pub(crate) fn application(&self) -> (bool, bool) {
+        let any = rules::RULES
+            .iter()
+            .any(|rule| rule.is_about_application() && self.selected.contains(&rule.name()));
+        (any, any && self.by_name)
+    }
+
+    pub(crate) fn ignored(&self, path: &Path) -> Vec<&RuleSet> {
         let matching = self.per_file_ignores.iter().filter(|(globs, _)| globs.matches(path));
         matching.map(|(_, rules)| rules).collect()
     }
@@ -89,7 +105,7 @@ impl Rules {
     }
 
     /// Why the fixes of a rule are not to be made.
-    fn refusal_of(&self, rule: &str, applicability: Applicability) -> Option<String> {
+    pub(crate) fn refusal_of(&self, rule: &str, applicability: Applicability) -> Option<String> {
         if !self.fixable.contains(rule) {
             Some(format!("`{rule}` is not to be fixed, by configuration"))
         } else if !self.unsafe_fixes && self.as_configured(rule, applicability) == Applicability::Unsafe {
@@ -135,6 +151,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) aside: Option<Aside>,
     /// Rules that the configuration ignores in this file.
     ignored: Vec<&'a RuleSet>,
+    /// The new revision that fixes what this one leaves behind, as reports show it.
+    pub(crate) followed_by: Option<String>,
 }
 
 impl Judged<'_> {
@@ -197,6 +215,8 @@ impl Judged<'_> {
     pub(crate) fn fixed_rules(&self) -> impl Iterator<Item = String> {
         let ignores = self.report.ignores.iter().zip(&self.ignores);
         self.fixed_findings()
+            // What a new revision fixes is its own.
+            .filter(|finding| finding.new_revision().is_empty())
             .map(|finding| finding.rule.name())
             .chain(ignores.filter(|(_, verdict)| verdict.is_ok()).map(|(ignore, _)| ignore.rule.name()))
     }
@@ -204,7 +224,10 @@ impl Judged<'_> {
     /// What remains when the fix is applied, with the reasons.
     pub(crate) fn left(&self, rules: &Rules) -> Vec<(&Finding, String)> {
         if self.fixed.is_some() {
-            return self.left.iter().map(|finding| (finding, reason(finding, rules))).collect();
+            let followed =
+                |finding: &Finding| self.followed_by.is_some() && !finding.new_revision().is_empty();
+            let left = self.left.iter().filter(|finding| !followed(finding));
+            return left.map(|finding| (finding, reason(finding, rules))).collect();
         }
         let verdicts = self.report.findings.iter().zip(&self.verdicts);
         verdicts.filter_map(|(finding, verdict)| Some((finding, verdict.as_ref().err()?.clone()))).collect()
@@ -226,6 +249,19 @@ impl Judged<'_> {
         let left = self.report.ignores.iter().cloned();
         self.ignores_left = left.map(|ignore| (ignore, NOT_WRITTEN.to_owned())).collect();
         self.ignores = self.ignores.iter().map(|_| Err(NOT_WRITTEN.to_owned())).collect();
+    }
+
+    /// The new revision could not be written.
+    pub(crate) fn not_followed(&mut self, path: &str) {
+        if self.followed_by.as_deref() != Some(path) {
+            return;
+        }
+        self.followed_by = None;
+        for (finding, verdict) in self.report.findings.iter().zip(&mut self.verdicts) {
+            if !finding.new_revision().is_empty() && verdict.is_ok() {
+                *verdict = Err(NOT_WRITTEN.to_owned());
+            }
+        }
     }
 
     /// The findings that the fix removes.
@@ -438,6 +474,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 ignores_left: Vec::new(),
                 aside: aside.get(&index).copied(),
                 ignored: rules.ignored(path),
+                followed_by: None,
             };
             judged.try_out(rules);
             judged

@@ -1,9 +1,11 @@
 //! safemig rewrites Alembic migrations so that they stop locking production PostgreSQL tables.
 
 mod analysis;
+mod application;
 mod cli;
 mod commands;
 mod config;
+mod follow_up;
 mod git;
 mod imports;
 mod locate;

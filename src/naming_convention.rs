@@ -23,7 +23,7 @@ const WORD: &str = "naming_convention";
 const METADATA: &str = "target_metadata";
 
 /// Directories that hold other people's code, or code that isn't run by migrations.
-const FOREIGN: &[&str] = &[
+pub(crate) const FOREIGN: &[&str] = &[
     "venv",
     "env",
     "virtualenv",

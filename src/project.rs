@@ -17,8 +17,9 @@ use safemig_transforms::analysis::History;
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
-use safemig_transforms::settings::{Naming, Rerun, Settings, Target};
+use safemig_transforms::settings::{MaxIndexColumns, Naming, Rerun, Settings, Target};
 
+use crate::application;
 use crate::config::{self, Config};
 use crate::imports;
 use crate::locate::{self, AlembicProject, Request};
@@ -35,6 +36,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) request: Request<'a>,
     pub(crate) filter: Filter,
     pub(crate) config: &'a Config,
+    /// Whether the application is read where its files are named, and where nothing is.
+    pub(crate) application: (bool, bool),
     /// `--postgres-version`.
     pub(crate) postgres_version: Option<u32>,
     /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
@@ -47,6 +50,8 @@ pub(crate) struct Histories {
     pub(crate) groups: Vec<Group>,
     /// Every `env.py` that is reported.
     pub(crate) environments: Vec<Environment>,
+    /// The applications whose files were named, or that are asked about.
+    pub(crate) applications: Vec<application::Files>,
     /// What could not be read.
     pub(crate) problems: Vec<Problem>,
     /// How many files and directories an exclude glob hid.
@@ -189,6 +194,9 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
         }
         let group = whole_project(project, Vec::new(), wanted, &mut found);
         found.groups.push(group);
+        if wanted.application.1 {
+            read_applications(&BTreeSet::new(), wanted, &mut found)?;
+        }
         return Ok(found);
     }
     let here = [PathBuf::from(".")];
@@ -204,22 +212,79 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
         read_environment(&path, &project, wanted, &mut found);
     }
     let mut sources = Vec::new();
+    let mut others = BTreeSet::new();
     for source in read_all(files, directory) {
         match source.content {
             Content::Migration(_) | Content::Invalid(_) => sources.push(source),
             Content::Unreadable(problem) => found.problems.push(problem),
-            Content::Other | Content::Unclear => {}
+            Content::Other => {
+                others.insert(source.path);
+            }
+            Content::Unclear => {}
         }
     }
-    let paths: Vec<PathBuf> = sources.iter().map(|source| source.path.clone()).collect();
-    for (project, members) in locate::group(&paths, &wanted.request)? {
+    let revisions: Vec<PathBuf> = sources.iter().map(|source| source.path.clone()).collect();
+    for (project, members) in locate::group(&revisions, &wanted.request)? {
         let members: BTreeSet<PathBuf> = members.into_iter().collect();
         let (named, others) = sources.into_iter().partition(|source| members.contains(&source.path));
         sources = others;
         let group = whole_project(project, named, wanted, &mut found);
         found.groups.push(group);
     }
+    if wanted.application.0 && !others.is_empty() {
+        // Packages have models in their `__init__.py`, which is never a revision.
+        let directories =
+            paths.iter().map(|path| walk::absolute(path, directory)).filter(|path| path.is_dir());
+        let inits = directories.flat_map(|path| walk::python_files(&path));
+        others.extend(inits.filter(|path| {
+            path.file_name().is_some_and(|name| name == "__init__.py") && !wanted.filter.exclude.matches(path)
+        }));
+        read_applications(&others, wanted, &mut found)?;
+    }
     Ok(found)
+}
+
+/// Read the applications that the named files belong to; without any, those of all histories.
+fn read_applications(named: &BTreeSet<PathBuf>, wanted: &Wanted<'_>, found: &mut Histories) -> Result<()> {
+    let directory = wanted.request.working_directory;
+    if found.groups.is_empty() {
+        // The history is read, but not reported.
+        let project = match named.first() {
+            Some(first) => locate::discover(&wanted.request)?
+                .map_or_else(|| locate::for_path(first, &wanted.request), Ok)?,
+            None => return Ok(()),
+        };
+        let mut aside = Histories::default();
+        let mut group = whole_project(project, Vec::new(), wanted, &mut aside);
+        for file in group.files.iter_mut().chain(group.invalid.iter_mut().map(|invalid| &mut invalid.file)) {
+            file.reported = false;
+        }
+        found.groups.push(group);
+    }
+    // Of projects inside of each other, a file belongs to the inner one.
+    let home = |path: &PathBuf| {
+        let around =
+            found.groups.iter().enumerate().filter(|(_, group)| path.starts_with(&group.project.root));
+        let inner = around.max_by_key(|(_, group)| group.project.root.as_os_str().len());
+        inner.map_or_else(|| (found.groups.len() == 1).then_some(0), |(index, _)| Some(index))
+    };
+    let mut applications = Vec::new();
+    for (index, group) in found.groups.iter().enumerate() {
+        let mine: BTreeSet<PathBuf> =
+            named.iter().filter(|path| home(path) == Some(index)).cloned().collect();
+        if !mine.is_empty() || named.is_empty() {
+            let root = &group.project.root;
+            applications.push(application::Files::read(
+                root,
+                &mine,
+                named.is_empty(),
+                Some((index, group)),
+                directory,
+            ));
+        }
+    }
+    found.applications = applications;
+    Ok(())
 }
 
 fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
@@ -441,6 +506,9 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
         other_databases: options.other_databases,
         small_tables: options.small_tables.clone().unwrap_or_default(),
         require_ignore_reason: options.require_ignore_reason.unwrap_or_default(),
+        max_index_columns: options
+            .max_index_columns
+            .map_or_else(MaxIndexColumns::default, |most| MaxIndexColumns(most as usize)),
         lock_timeout: options.lock_timeout.clone(),
     }
 }

@@ -215,6 +215,7 @@ mod tests {
             filter: Filter { exclude: PathGlobs::none(), force: false },
             config: &Config::default(),
             postgres_version: None,
+            application: (false, false),
             virtual_env: None,
         })?;
         let group = &histories.groups[0];

@@ -64,6 +64,14 @@ impl RuleSet {
         Self(RULES.iter().map(rules::Rule::name).collect())
     }
 
+    /// Without the rules whose fixes lead to another schema.
+    pub(crate) fn without_design(mut self) -> Self {
+        let design: BTreeSet<String> =
+            RULES.iter().filter(|rule| rule.is_about_design()).map(rules::Rule::name).collect();
+        self.0.retain(|name| !design.contains(name));
+        self
+    }
+
     /// The later layer counts for more; within a layer a name counts for more than `ALL`, and
     /// leaving out for more than taking in, as in ruff.
     pub(crate) fn resolve(layers: &[Layer]) -> Self {

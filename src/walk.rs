@@ -147,6 +147,14 @@ pub(crate) fn named_paths(paths: &[PathBuf], working_directory: &Path, filter: &
     Ok(found.finish())
 }
 
+/// All Python files below a directory, but for hidden and git-ignored ones; or the file itself.
+pub(crate) fn python_files(path: &Path) -> Vec<PathBuf> {
+    let entries = WalkBuilder::new(path).follow_links(true).build().filter_map(Result::ok);
+    let is_python =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "py") && path.is_file();
+    entries.map(ignore::DirEntry::into_path).filter(is_python).collect()
+}
+
 /// The revision files that Alembic would load for `project`.
 ///
 /// As in Alembic, a version location that doesn't exist is passed over; here it is a [`Problem`]

@@ -14,7 +14,7 @@ def downgrade():\n    op.drop_table('a')\n";
 
 /// One finding, fixable, on line 8.
 const UNSAFE: &str = "from alembic import op\n\nrevision = 'bbb'\ndown_revision = 'aaa'\n\n\n\
-def upgrade():\n    op.create_index('ix_a_id', 'a', ['id'])\n\n\ndef downgrade():\n    pass\n";
+def upgrade():\n    op.create_index('ix_a_id', 'a', ['xy'])\n\n\ndef downgrade():\n    pass\n";
 
 /// One finding, not fixable: the table is not known.
 const UNFIXABLE: &str = "from alembic import op\n\nrevision = 'ccc'\ndown_revision = 'bbb'\n\n\n\
@@ -24,8 +24,8 @@ def downgrade():\n    pass\n";
 /// The same with `number` findings.
 fn with_indexes(number: usize) -> String {
     let indexes: Vec<_> =
-        (0..number).map(|n| format!("    op.create_index('ix_{n}', 'a', ['id'])\n")).collect();
-    UNSAFE.replace("    op.create_index('ix_a_id', 'a', ['id'])\n", &indexes.concat())
+        (0..number).map(|n| format!("    op.create_index('ix_{n}', 'a', ['x{n}'])\n")).collect();
+    UNSAFE.replace("    op.create_index('ix_a_id', 'a', ['xy'])\n", &indexes.concat())
 }
 
 /// What a run printed, and how it ended.
@@ -143,7 +143,7 @@ fn check_reports_on_stdout_and_sums_up_on_stderr() {
          \x20--> migrations/versions/bbb.py:8:5\n\
          \x20 |\n\
          7 | def upgrade():\n\
-         8 |     op.create_index('ix_a_id', 'a', ['id'])\n\
+         8 |     op.create_index('ix_a_id', 'a', ['xy'])\n\
          \x20 |     ^^^^^^^^^^^^^^^ SHARE on `a` while the index is built\n\
          \x20 |\n\
          help: Create and drop indexes `CONCURRENTLY`, outside of a transaction: \
@@ -225,12 +225,15 @@ fn only_what_was_named_is_reported_but_the_history_is_known() {
 
 #[test]
 fn a_patch_applies_from_the_root_of_the_repository() {
-    let named = |name: &str| UNSAFE.replace("'bbb'", &format!("'{name}'")).replace("ix_a_id", name);
+    let named = |name: &str| {
+        let quoted = format!("'{name}'");
+        UNSAFE.replace("'bbb'", &quoted).replace("ix_a_id", name).replace("'xy'", &quoted)
+    };
     let crlf = named("crlf").replace('\n', "\r\n");
     let bom = format!("\u{feff}{}", named("bom"));
     let no_newline = named("none").trim_end().to_owned();
     let at_the_end = "from alembic import op\nrevision = 'end'\ndown_revision = 'aaa'\ndef downgrade(): pass\n\
-                      def upgrade():\n    op.create_index('ix_é', 'a', ['id'])";
+                      def upgrade():\n    op.create_index('ix_é', 'a', ['é'])";
     let project = Project::new(&[
         ("aaa.py", BASE.as_bytes()),
         ("crlf.py", crlf.as_bytes()),
@@ -429,7 +432,7 @@ fn files_are_left_out_by_the_configuration() {
 #[test]
 fn suppressions_are_counted_and_unknown_ones_named() {
     let project = Project::usual();
-    let suppressed = UNSAFE.replace("['id'])", "['id'])  # safemig: ignore[only-concurrent-indexes] small");
+    let suppressed = UNSAFE.replace("['xy'])", "['xy'])  # safemig: ignore[only-concurrent-indexes] small");
     project.write(BBB, suppressed.as_bytes());
     let run = project.run(&["check"]).ends_with(0);
     assert_eq!(run.stderr, "Nothing unsafe found in 2 revisions (1 suppressed).\n");
@@ -826,9 +829,73 @@ fn unsafe_fixes_are_made_only_when_they_are_asked_for() {
     assert!(project.read("migrations/versions/b.py").contains("_backfill('a', 'id', 'SET b = 1')"));
 }
 
+/// `ix_a_xy` is what `ix_a_xyz` begins with.
+const NARROW: &str = "from alembic import op\n\nrevision = 'bbb'\ndown_revision = 'aaa'\n\n\n\
+def upgrade():\n    with op.get_context().autocommit_block():\n        \
+op.create_index('ix_a_xy', 'a', ['xy'], postgresql_concurrently=True, if_not_exists=True)\n\n\n\
+def downgrade():\n    pass\n";
+
+#[test]
+fn what_an_older_revision_left_is_fixed_by_a_new_one() {
+    let wide = NARROW.replace("'bbb'", "'ccc'").replace("'aaa'", "'bbb'").replace("ix_a_xy", "ix_a_xyz");
+    let wide = wide.replace("['xy']", "['xy', 'z']");
+    let project =
+        Project::new(&[("a.py", BASE.as_bytes()), ("b.py", NARROW.as_bytes()), ("c.py", wide.as_bytes())]);
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(run.stdout.contains("ensure-index-not-covered"), "{}", run.stdout);
+    assert!(run.stderr.contains("1 fixable with `safemig fix --unsafe-fixes`."), "{}", run.stderr);
+    project.run(&["fix"]).ends_with(1);
+    assert_eq!(fs::read_dir(project.path("migrations/versions")).expect("a directory").count(), 3);
+
+    let dry = project.run(&["fix", "--unsafe-fixes", "--dry-run"]).ends_with(1);
+    assert!(dry.stdout.contains("--- /dev/null\n+++ b/migrations/versions/"), "{}", dry.stdout);
+    project.run(&["fix", "--unsafe-fixes", "--show-fixes"]).ends_with(0);
+    let names = fs::read_dir(project.path("migrations/versions")).expect("a directory");
+    let names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
+    let new =
+        names.iter().find_map(|name| name.to_str()?.ends_with("_drop_covered_indexes.py").then_some(name));
+    let new = format!("migrations/versions/{}", new.expect("a new revision").display());
+    let text = project.read(&new);
+    assert!(text.contains("down_revision = 'ccc'"), "{text}");
+    assert!(text.contains("op.drop_index('ix_a_xy', table_name='a', postgresql_concurrently=True"), "{text}");
+    assert!(text.contains("op.create_index('ix_a_xy', 'a', ['xy'], postgresql_concurrently=True"), "{text}");
+    project.run(&["check", "--unsafe-fixes"]).ends_with(0);
+    project.run(&["fix", "--unsafe-fixes"]).ends_with(0);
+
+    fs::remove_file(project.path(&new)).expect("removed");
+    project.git(&["init", "-q"], "").ends_with(0);
+    project.git(&["apply"], &dry.stdout).ends_with(0);
+    assert_eq!(project.read(&new), text);
+}
+
+#[test]
+fn a_new_revision_needs_one_head() {
+    let wide = NARROW.replace("'bbb'", "'ccc'").replace("'aaa'", "'bbb'").replace("ix_a_xy", "ix_a_xyz");
+    let wide = wide.replace("['xy']", "['xy', 'z']");
+    let other = BASE.replace("'aaa'", "'ddd'").replace("'a'", "'d'");
+    let project = Project::new(&[
+        ("a.py", BASE.as_bytes()),
+        ("b.py", NARROW.as_bytes()),
+        ("c.py", wide.as_bytes()),
+        ("d.py", other.as_bytes()),
+    ]);
+    let run = project.run(&["fix", "--unsafe-fixes"]).ends_with(1);
+    assert!(run.stdout.contains("not fixed: the history has 2 heads"), "{}", run.stdout);
+}
+
+#[test]
+fn the_most_columns_of_an_index_are_configured() {
+    let wide = NARROW.replace("['xy']", "['xy', 'z']");
+    let project = Project::new(&[("a.py", BASE.as_bytes()), ("b.py", wide.as_bytes())]);
+    project.run(&["check"]).ends_with(0);
+    project.write("safemig.toml", b"max-index-columns = 1\n");
+    let run = project.run(&["check"]).ends_with(1);
+    assert!(run.stdout.contains("limit-non-unique-index") && run.stderr.contains("unsafe"), "{}", run.stdout);
+}
+
 #[test]
 fn a_lock_timeout_is_written_only_where_it_is_configured_and_not_there_yet() {
-    let drop = UNSAFE.replace("op.create_index('ix_a_id', 'a', ['id'])", "op.drop_constraint('ck', 'a')");
+    let drop = UNSAFE.replace("op.create_index('ix_a_id', 'a', ['xy'])", "op.drop_constraint('ck', 'a')");
     // Two findings: in `downgrade`, the table goes.
     let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", drop.as_bytes())]);
     assert_eq!(project.run(&["check"]).ends_with(0).stdout, "");
@@ -879,7 +946,8 @@ fn functions_of_other_modules_are_followed_and_reported_where_they_are_called() 
           return\n    op.create_index(name, table, columns)\n\n\ndef add_both(table):\n    \
           add_index(table, f'ix_{table}_1', ['id'])\n    op.execute(f'CREATE INDEX ix_{table}_2 ON {table} (id)')\n",
     );
-    let run = project.run(&["check", "--output-format=json"]).ends_with(1);
+    let run =
+        project.run(&["check", "--ignore=ensure-index-not-covered", "--output-format=json"]).ends_with(1);
     let found = run.json();
     let found: Vec<(&str, u64)> = found
         .as_array()
@@ -1129,4 +1197,62 @@ fn a_suppression_that_suppresses_nothing_is_removed() {
     project.write(BBB, useless.as_bytes());
     project.run(&["fix"]).ends_with(0);
     project.run(&["check"]).ends_with(0);
+}
+
+/// A model and a query that no index serves, on line 12.
+const APPLICATION: &str = "import sqlalchemy as sa\nfrom app.db import Base\n\n\nclass A(Base):\n    __tablename__ = 'a'\n\n    \
+id = sa.Column(sa.Integer, primary_key=True)\n    xy = sa.Column(sa.Integer)\n\n\n\
+def find(session, xy):\n    return session.query(A).filter(A.xy == xy).all()\n";
+
+#[test]
+fn an_application_is_checked_only_where_it_is_asked_about() {
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let project = Project::new(&[("aaa.py", base.as_bytes())]);
+    project.write("app/models.py", APPLICATION.as_bytes());
+    let rule = "verify-query-patterns-are-indexed";
+    for asked in
+        [&["check", "app"][..], &["check", "."], &["check", "app/models.py"], &["check", "--select", rule]]
+    {
+        let run = project.run(asked).ends_with(1);
+        assert!(run.stdout.contains("app/models.py:13:12"), "{asked:?}: {}", run.stdout);
+        assert!(run.stdout.contains("1 place looks for rows of `a` by `xy`"), "{asked:?}: {}", run.stdout);
+    }
+    let others: [&[&str]; 5] = [
+        &["check"],
+        &["check", "migrations"],
+        &["check", "--select", "ALL"],
+        &["check", "app", "--ignore", rule],
+        &["check", "app", "--config", "small-tables=['a']"],
+    ];
+    for asked in others {
+        let run = project.run(asked).ends_with(0);
+        assert!(run.stdout.is_empty(), "{asked:?}: {}", run.stdout);
+    }
+    let run = project.run(&["check", "app", "--statistics"]).ends_with(1);
+    assert!(run.stdout.contains("1 model, 1 query, 1 understood"), "{}", run.stdout);
+    let suppressed =
+        APPLICATION.replace(".all()", ".all()  # safemig: ignore[verify-query-patterns-are-indexed] few");
+    project.write("app/models.py", suppressed.as_bytes());
+    let run = project.run(&["check", "app"]).ends_with(0);
+    assert!(run.stderr.contains("(1 suppressed)"), "{}", run.stderr);
+}
+
+#[test]
+fn a_missing_index_goes_to_the_model_and_to_a_new_revision() {
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let project = Project::new(&[("aaa.py", base.as_bytes())]);
+    project.write("app/models.py", APPLICATION.as_bytes());
+    project.run(&["fix", "app"]).ends_with(1);
+    assert_eq!(project.read("app/models.py"), APPLICATION, "it is unsafe");
+    let dry = project.run(&["fix", "app", "--unsafe-fixes", "--dry-run"]).ends_with(1);
+    assert!(dry.stderr.contains("Would fix 1 finding in 1 revision and 1 file."), "{}", dry.stderr);
+    project.run(&["fix", "app", "--unsafe-fixes"]).ends_with(0);
+    assert!(project.read("app/models.py").contains("xy = sa.Column(sa.Integer, index=True)"));
+    assert!(
+        dry.stdout.contains("+        op.create_index('ix_a_xy', 'a', ['xy'], postgresql_concurrently=True"),
+        "{}",
+        dry.stdout
+    );
+    project.run(&["fix", "app", "--unsafe-fixes"]).ends_with(0);
+    assert_eq!(project.run(&["check", "."]).ends_with(0).stdout, "");
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Session, add_ignore, emit, files, show};
 use crate::Status;
-use crate::analysis::{Judged, JudgedEnvironment, NEEDS_UNSAFE};
+use crate::analysis::NEEDS_UNSAFE;
 use crate::cli::{CheckArgs, Global};
 use crate::report::{self, Diagnostic, count};
 use crate::terminal::Terminal;
@@ -15,17 +15,21 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     if let Some(status) = show::instead(&session, &common.output, terminal)? {
         return Ok(status);
     }
-    let judged = session.judge()?;
+    let mut judged = session.judge()?;
     let environments = session.judge_environments()?;
     if let Some(why) = &arguments.add_ignore {
         return add_ignore::run(&session, &judged, &environments, why, terminal);
     }
+    let mut applications = session.judge_applications();
+    session.follow_up(&mut judged, &mut applications);
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::before(one, &session.rules)));
     diagnostics.extend(environments.iter().flat_map(report::before_in_environment));
+    diagnostics.extend(applications.iter().flat_map(report::before_in_application));
     report::sort(&mut diagnostics);
-    emit(&diagnostics, &common.output, terminal, false)?;
-    for line in summary(&session, &judged, &environments, &diagnostics) {
+    emit(&diagnostics, &applications, &common.output, terminal, false)?;
+    let aside = session.not_checked(&judged, &environments, &applications);
+    for line in summary(&session, &aside, &diagnostics) {
         terminal.summary(&line);
     }
     Ok(if !session.histories.problems.is_empty() {
@@ -37,14 +41,11 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     })
 }
 
-fn summary(
-    session: &Session,
-    judged: &[Judged],
-    environments: &[JudgedEnvironment],
-    diagnostics: &[Diagnostic],
-) -> Vec<String> {
-    let aside = session.not_checked(judged, environments);
-    if session.revisions() == 0 && session.histories.environments.is_empty() {
+fn summary(session: &Session, aside: &str, diagnostics: &[Diagnostic]) -> Vec<String> {
+    if session.revisions() == 0
+        && session.histories.environments.is_empty()
+        && session.application_files() == 0
+    {
         return Vec::new();
     }
     if diagnostics.is_empty() {

@@ -11,8 +11,10 @@ use rayon::prelude::*;
 use super::interactive::{self, Agreed};
 use super::{Session, emit, show};
 use crate::Status;
-use crate::analysis::{Judged, JudgedEnvironment};
+use crate::analysis::{Judged, JudgedEnvironment, NOT_WRITTEN};
+use crate::application::JudgedApplication;
 use crate::cli::{Common, FixArgs, Global};
+use crate::follow_up::NewFile;
 use crate::prompt::Prompt;
 use crate::report::{self, Diagnostic, count, diff};
 use crate::review::{DECLINED, Review};
@@ -29,6 +31,12 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     }
     let mut judged = session.judge()?;
     let mut environments = session.judge_environments()?;
+    let mut applications = session.judge_applications();
+    // A review is about the files that are there.
+    let mut created = match &prompt {
+        Some(_) => Vec::new(),
+        None => session.follow_up(&mut judged, &mut applications),
+    };
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
     if let Some(prompt) = &prompt {
@@ -40,28 +48,31 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         failed |= !write(&mut judged, &mut environments, terminal);
     } else if stdin.is_none() && !arguments.dry_run {
         failed |= !write(&mut judged, &mut environments, terminal);
+        failed |= !create(&mut created, &mut judged, &mut applications, terminal);
+        failed |= !write_models(&mut applications, terminal);
     }
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::after(one, &session.rules)));
     diagnostics.extend(environments.iter().flat_map(report::after_in_environment));
+    diagnostics.extend(applications.iter().flat_map(report::after_in_application));
     report::sort(&mut diagnostics);
     // What was left in a review was seen there.
     diagnostics.sort_by_key(|one| one.is_left_because(DECLINED));
     let told = diagnostics.partition_point(|one| !one.is_left_because(DECLINED));
-    let changes = changes(&judged, &environments);
+    let changes = changes(&judged, &environments, &applications, &created);
 
     match stdin {
         _ if arguments.dry_run => terminal.print(&diffs(&changes, terminal))?,
         Some(original) => {
             terminal.pass_on(changes.first().map_or(original, |change| change.new.as_bytes()))?;
-            emit(&diagnostics, &common.output, terminal, true)?;
+            emit(&diagnostics, &applications, &common.output, terminal, true)?;
         }
-        None => emit(&diagnostics[..told], &common.output, terminal, false)?,
+        None => emit(&diagnostics[..told], &applications, &common.output, terminal, false)?,
     }
     if arguments.show_fixes {
         terminal.summary(fixes(&changes).trim_end());
     }
-    let aside = session.not_checked(&judged, &environments);
+    let aside = session.not_checked(&judged, &environments, &applications);
     for line in summary(arguments.dry_run, &session, &aside, &changes, &diagnostics) {
         terminal.summary(&line);
     }
@@ -115,11 +126,53 @@ fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal
     errors.is_empty()
 }
 
+/// Create every new revision. One that can't be created leaves the findings that it would fix.
+fn create(
+    created: &mut Vec<NewFile>,
+    judged: &mut [Judged],
+    applications: &mut [JudgedApplication],
+    terminal: &Terminal,
+) -> bool {
+    let number = created.len();
+    created.retain(|file| match write::create(&file.path, file.source.as_bytes()) {
+        Ok(()) => true,
+        Err(error) => {
+            terminal.error(&error.to_string());
+            for one in judged.iter_mut() {
+                one.not_followed(&file.shown);
+            }
+            for one in applications.iter_mut().filter(|one| one.files.group == Some(file.group)) {
+                one.followed(Err(NOT_WRITTEN));
+            }
+            false
+        }
+    });
+    created.len() == number
+}
+
+/// Write every model that changes. The revisions that go with them are there already.
+fn write_models(applications: &mut [JudgedApplication], terminal: &Terminal) -> bool {
+    let mut all = true;
+    for one in applications {
+        let files = one.files;
+        for (file, new) in one.fixed.clone() {
+            let old = files.application.files[file].module.source();
+            if let Err(error) = write::write_atomically(&files.paths[file], new.as_bytes(), old.as_bytes()) {
+                terminal.error(&error.to_string());
+                one.not_written(file);
+                all = false;
+            }
+        }
+    }
+    all
+}
+
 /// A file that the fixes change.
 pub(super) struct Change<'a> {
     /// As reports show it.
     path: &'a str,
-    old: &'a str,
+    /// `None` when it is new.
+    old: Option<&'a str>,
     new: &'a str,
     /// The rules of the findings that are fixed.
     rules: Vec<String>,
@@ -140,18 +193,35 @@ pub(super) fn changed_files<'a>(
 }
 
 /// What is changed, revisions first.
-pub(super) fn changes<'a>(judged: &'a [Judged], environments: &'a [JudgedEnvironment]) -> Vec<Change<'a>> {
+pub(super) fn changes<'a>(
+    judged: &'a [Judged],
+    environments: &'a [JudgedEnvironment],
+    applications: &'a [JudgedApplication],
+    created: &'a [NewFile],
+) -> Vec<Change<'a>> {
     let revisions = judged.iter().filter_map(|one| {
         let rules = one.fixed_rules().collect();
         let new = one.fixed.as_ref()?;
-        Some(Change { path: &one.migration.path, old: one.migration.module.source(), new, rules })
+        Some(Change { path: &one.migration.path, old: Some(one.migration.module.source()), new, rules })
     });
     let environments = environments.iter().filter_map(|one| {
         let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
         let new = one.fixed.as_ref()?;
-        Some(Change { path: &one.environment.path, old: one.environment.module.source(), new, rules })
+        Some(Change { path: &one.environment.path, old: Some(one.environment.module.source()), new, rules })
     });
-    revisions.chain(environments).collect()
+    let created = created.iter().map(|file| Change {
+        path: &file.shown,
+        old: None,
+        new: &file.source,
+        rules: file.rules.clone(),
+    });
+    let models = applications.iter().flat_map(|one| {
+        one.fixed.iter().map(|(index, new)| {
+            let file = &one.files.application.files[*index];
+            Change { path: &file.path, old: Some(file.module.source()), new, rules: one.fixed_rules(*index) }
+        })
+    });
+    revisions.chain(environments).chain(created).chain(models).collect()
 }
 
 pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {
@@ -186,7 +256,10 @@ fn summary(
     changes: &[Change],
     diagnostics: &[Diagnostic],
 ) -> Vec<String> {
-    if session.revisions() == 0 && session.histories.environments.is_empty() {
+    if session.revisions() == 0
+        && session.histories.environments.is_empty()
+        && session.application_files() == 0
+    {
         return Vec::new();
     }
     let fixed: usize = changes.iter().map(|change| change.rules.len()).sum();

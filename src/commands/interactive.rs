@@ -199,7 +199,7 @@ impl Session<'_> {
             Some(reason) => {
                 let _ = writeln!(text, "On its own, this fix changes nothing: {reason}.");
             }
-            None => text.push_str(&diff::render(path, &view.before, &view.after, self.terminal)),
+            None => text.push_str(&diff::render(path, Some(&view.before), &view.after, self.terminal)),
         }
         self.prompt.say(&text)
     }
@@ -221,7 +221,7 @@ impl Session<'_> {
     fn edit(&self, review: &mut Review, fix: usize) -> Result<bool> {
         let view = review.view(fix);
         let plain = self.terminal.plain();
-        let mut diff = diff::render(review.path(fix), &view.before, &view.after, &plain) + EDIT_HELP;
+        let mut diff = diff::render(review.path(fix), Some(&view.before), &view.after, &plain) + EDIT_HELP;
         loop {
             let edited = match self.prompt.lend(|| edited(&diff)) {
                 Ok(edited) => edited,
@@ -286,9 +286,9 @@ impl Session<'_> {
                 Answer::Key('n' | 'q') | Answer::End => return Ok(Some(Agreed::Nothing)),
                 Answer::Key('k') => return Ok(None),
                 Answer::Key('p') => {
-                    let diffs = outcomes
-                        .iter()
-                        .map(|outcome| diff::render(outcome.path, outcome.old, &outcome.new, self.terminal));
+                    let diffs = outcomes.iter().map(|outcome| {
+                        diff::render(outcome.path, Some(outcome.old), &outcome.new, self.terminal)
+                    });
                     self.prompt.say(&diffs.collect::<String>())?;
                 }
                 Answer::Key(_) => self.prompt.say(LAST_HELP)?,

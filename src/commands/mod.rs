@@ -24,8 +24,10 @@ use safemig_transforms::suppression::Suppressions;
 
 use crate::Status;
 use crate::analysis::{self, Judged, JudgedEnvironment, Rules};
+use crate::application::JudgedApplication;
 use crate::cli::{Cli, Command, Format, Global, Input, Output};
 use crate::config::{self, Config, Split};
+use crate::follow_up::{self, NewFile};
 use crate::locate::Request;
 use crate::project::{self, Histories, Wanted};
 use crate::report::{self, Diagnostic, count, github, statistics};
@@ -85,7 +87,10 @@ impl Session {
         let directory = env::current_dir().context("could not find out the working directory")?;
         let mut config = config::load(&directory, &global.config, global.isolated)?;
         config.options.baseline = None;
-        Self::with(input, None, directory, config, terminal)
+        let mut session = Self::with(input, None, directory, config, terminal)?;
+        // A history that has run leads to the schema that is there.
+        session.rules.fixable = session.rules.fixable.without_design();
+        Ok(session)
     }
 
     fn with(
@@ -107,6 +112,7 @@ impl Session {
             },
             filter: filter(input, &config, &directory)?,
             config: &config,
+            application: rules.application(),
             postgres_version: input.alembic.postgres_version,
             virtual_env: virtual_env.as_deref(),
         })?;
@@ -171,7 +177,8 @@ impl Session {
                 terminal,
             );
         }
-        let nothing = self.revisions() == 0 && self.histories.environments.is_empty();
+        let nothing =
+            self.revisions() == 0 && self.histories.environments.is_empty() && self.application_files() == 0;
         if nothing && self.histories.problems.is_empty() {
             let excluded = match self.histories.excluded {
                 0 => String::new(),
@@ -219,6 +226,35 @@ impl Session {
         Ok(all)
     }
 
+    /// The new revisions that fix what is to be fixed that way. The verdicts say so.
+    fn follow_up(&self, judged: &mut [Judged], applications: &mut [JudgedApplication]) -> Vec<NewFile> {
+        let from_stdin = self.histories.stdin.is_some();
+        let groups = self.histories.groups.iter().enumerate();
+        groups
+            .filter_map(|(index, group)| {
+                let application = applications.iter_mut().find(|one| one.files.group == Some(index));
+                follow_up::of((index, group), judged, application, &self.rules, &self.directory, from_stdin)
+            })
+            .collect()
+    }
+
+    /// Check the applications.
+    fn judge_applications(&self) -> Vec<JudgedApplication<'_>> {
+        let applications = self.histories.applications.iter();
+        applications
+            .map(|files| JudgedApplication::judge(files, &self.histories.groups, &self.rules))
+            .collect()
+    }
+
+    /// How many files of the applications are reported.
+    fn application_files(&self) -> usize {
+        self.histories
+            .applications
+            .iter()
+            .map(|files| files.reported.iter().filter(|reported| **reported).count())
+            .sum()
+    }
+
     /// Check every `env.py` that is reported.
     fn judge_environments(&self) -> Result<Vec<JudgedEnvironment<'_>>> {
         let mut judged = Vec::new();
@@ -242,8 +278,16 @@ impl Session {
     /// `2 of 48 revisions and env.py`: where there is something, of all that was checked.
     fn places(&self, paths: &BTreeSet<&str>) -> String {
         let environments = self.environments(paths);
-        let revisions = paths.len() - environments;
+        let others = self.of_applications(paths);
+        let revisions = paths.len() - environments - others;
         let all = count(self.revisions(), "revision");
+        if self.application_files() > 0 {
+            let files = format!("{others} of {}", count(self.application_files(), "file"));
+            return match revisions + environments {
+                0 if self.revisions() == 0 => files,
+                revisions => format!("{revisions} of {all} and {files} of the application"),
+            };
+        }
         match (revisions, environments) {
             (_, 0) => format!("{revisions} of {all}"),
             (_, some) if self.revisions() == 0 => files_env_py(some),
@@ -255,12 +299,30 @@ impl Session {
     /// `2 revisions and env.py`.
     fn changed_places(&self, paths: &BTreeSet<&str>) -> String {
         let environments = self.environments(paths);
+        let others = self.of_applications(paths);
+        if others > 0 {
+            let revisions = paths.len() - others;
+            let others = count(others, "file");
+            return if revisions == 0 {
+                others
+            } else {
+                format!("{} and {others}", count(revisions, "revision"))
+            };
+        }
         let revisions = count(paths.len() - environments, "revision");
         match environments {
             0 => revisions,
             all if all == paths.len() => files_env_py(all),
             some => format!("{revisions} and {}", files_env_py(some)),
         }
+    }
+
+    /// How many of these files are the application's.
+    fn of_applications(&self, paths: &BTreeSet<&str>) -> usize {
+        let files = self.histories.applications.iter().flat_map(|files| &files.application.files);
+        let found: BTreeSet<&str> =
+            files.map(|file| file.path.as_str()).filter(|path| paths.contains(path)).collect();
+        found.len()
     }
 
     /// How many of these files are an `env.py`.
@@ -270,16 +332,27 @@ impl Session {
 
     /// `48 revisions`, or what else was checked.
     fn all_places(&self) -> String {
+        let files = self.application_files();
         match (self.revisions(), self.histories.environments.len()) {
+            (0, _) if files > 0 => count(files, "file"),
+            (revisions, _) if files > 0 => {
+                format!("{} and {}", count(revisions, "revision"), count(files, "file"))
+            }
             (0, number) if number > 0 => files_env_py(number),
             (revisions, _) => count(revisions, "revision"),
         }
     }
 
     /// ` (3 suppressed, 46 at or before baseline 9f2c1d04be77 not checked)`, or nothing.
-    fn not_checked(&self, judged: &[Judged], environments: &[JudgedEnvironment]) -> String {
+    fn not_checked(
+        &self,
+        judged: &[Judged],
+        environments: &[JudgedEnvironment],
+        applications: &[JudgedApplication],
+    ) -> String {
         let mut parts = Vec::new();
         let suppressed: usize = judged.iter().map(|one| one.report.suppressed.len()).sum::<usize>()
+            + applications.iter().map(|one| one.report.suppressed.len()).sum::<usize>()
             + environments.iter().map(|one| one.report.suppressed.len()).sum::<usize>();
         if suppressed > 0 {
             parts.push(format!("{suppressed} suppressed"));
@@ -293,12 +366,19 @@ impl Session {
 }
 
 /// Print findings where, and as, the user wants them.
-fn emit(diagnostics: &[Diagnostic], output: &Output, terminal: &Terminal, aside: bool) -> Result<()> {
+fn emit(
+    diagnostics: &[Diagnostic],
+    applications: &[JudgedApplication],
+    output: &Output,
+    terminal: &Terminal,
+    aside: bool,
+) -> Result<()> {
     let to_file = output.output_file.is_some();
     let plain = terminal.plain();
     let printer = if to_file || aside { &plain } else { terminal };
     let text = if output.statistics {
-        statistics::render(output.output_format, diagnostics, printer)
+        let queries = applications.iter().map(|one| &one.report.statistics).collect::<Vec<_>>();
+        statistics::render(output.output_format, diagnostics, &queries, printer)
     } else {
         report::render(output.output_format, diagnostics, printer)
     };
@@ -360,13 +440,10 @@ fn filter(input: &Input, config: &Config, directory: &Path) -> Result<Filter> {
 
 /// Settings that are read, but belong to what is still to come.
 fn without_effect(options: &config::Options) -> Vec<&'static str> {
-    [
-        (options.split == Some(Split::Revision), "split"),
-        (options.max_index_columns.is_some(), "max-index-columns"),
-    ]
-    .into_iter()
-    .filter_map(|(given, key)| given.then_some(key))
-    .collect()
+    [(options.split == Some(Split::Revision), "split")]
+        .into_iter()
+        .filter_map(|(given, key)| given.then_some(key))
+        .collect()
 }
 
 /// The environment whose `alembic` a shell would start: the parent of its `bin`.

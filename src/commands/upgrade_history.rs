@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         None => terminal.print(&render(terminal))?,
     }
     if arguments.diff {
-        terminal.print(&fix::diffs(&fix::changes(&judged, &environments), terminal))?;
+        terminal.print(&fix::diffs(&fix::changes(&judged, &environments, &[], &[]), terminal))?;
     }
     let left = report.is_anything_left() || (dry_run && !changes.is_empty());
     Ok(if !session.histories.problems.is_empty() {

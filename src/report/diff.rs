@@ -6,23 +6,16 @@ use similar::{Algorithm, TextDiff};
 
 use crate::terminal::Terminal;
 
-/// The change from `old` to `new`.
-pub(crate) fn render(path: &str, old: &str, new: &str, terminal: &Terminal) -> String {
-    between(&header("a", path), &header("b", path), old, new, terminal)
-}
-
-/// A file that is new.
-pub(crate) fn created(path: &str, new: &str, terminal: &Terminal) -> String {
-    between("/dev/null", &header("b", path), "", new, terminal)
-}
-
-fn between(from: &str, to: &str, old: &str, new: &str, terminal: &Terminal) -> String {
+/// The change from `old`, `None` for a file that is not there yet, to `new`.
+pub(crate) fn render(path: &str, old: Option<&str>, new: &str, terminal: &Terminal) -> String {
+    let from = old.map_or_else(|| "/dev/null".to_owned(), |_| header("a", path));
+    let old = old.unwrap_or_default();
     // Not `from_lines`, which also splits at a lone carriage return: git doesn't.
     let old: Vec<&str> = old.split_inclusive('\n').collect();
     let new: Vec<&str> = new.split_inclusive('\n').collect();
     let diff =
         TextDiff::configure().algorithm(Algorithm::Patience).newline_terminated(true).diff_slices(&old, &new);
-    let plain = diff.unified_diff().header(from, to).to_string();
+    let plain = diff.unified_diff().header(&from, &header("b", path)).to_string();
     if terminal.colored() { color(&plain, terminal) } else { plain }
 }
 

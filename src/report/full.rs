@@ -10,6 +10,9 @@ use crate::terminal::Terminal;
 /// Wide enough for a lock and two tables behind a call; longer lines are cut around the call.
 const WIDTH: usize = 200;
 
+/// More other places of a finding than this are only counted.
+const MOST_PLACES: usize = 8;
+
 pub(crate) fn render(diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
     let renderer = if terminal.colored() { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.term_width(WIDTH);
@@ -34,6 +37,12 @@ fn groups<'a>(diagnostic: &'a Diagnostic, terminal: &Terminal) -> Vec<Group<'a>>
     let title = Level::ERROR.no_name().secondary_title(concise::what(diagnostic, terminal));
     let mut groups = vec![title.element(snippet)];
     let Some(detail) = &diagnostic.detail else { return groups };
+    if !detail.also.is_empty() {
+        let (shown, others) = detail.also.split_at(detail.also.len().min(MOST_PLACES));
+        let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        let text = format!("also {}{more}", shown.join(", "));
+        groups.push(Group::with_title(Level::NOTE.secondary_title(text)));
+    }
     match &detail.fix {
         Ok(notes) => {
             groups.push(Group::with_title(Level::HELP.secondary_title(detail.help())));

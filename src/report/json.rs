@@ -23,6 +23,8 @@ pub(crate) struct Finding<'a> {
     not_fixed: Option<&'a str>,
     /// `safe` or `unsafe`; `null`: there is no fix, with `--unsafe-fixes` neither.
     applicability: Option<&'static str>,
+    /// Other places that it is about, `path:line`.
+    also: &'a [String],
 }
 
 /// 1-based, columns in characters.
@@ -57,6 +59,7 @@ impl<'a> Finding<'a> {
             }),
             not_fixed: detail.and_then(|detail| detail.fix.as_ref().err()).map(String::as_str),
             applicability: detail.and_then(|detail| detail.applicability).map(Applicability::as_str),
+            also: detail.map_or(&[], |detail| &detail.also),
         }
     }
 }

@@ -23,6 +23,7 @@ use safemig_transforms::recipe::Applicability;
 use safemig_transforms::suppression;
 
 use crate::analysis::{Judged, JudgedEnvironment, Rules};
+use crate::application::JudgedApplication;
 use crate::cli::Format;
 use crate::project::{self, Group, Invalid};
 use crate::terminal::Terminal;
@@ -62,6 +63,8 @@ pub(crate) struct Detail<'a> {
     pub(crate) fix: Result<Vec<String>, String>,
     /// `None` when there is no fix, whatever the user allows.
     pub(crate) applicability: Option<Applicability>,
+    /// Other places that it is about, `path:line`.
+    pub(crate) also: Vec<String>,
 }
 
 impl Detail<'_> {
@@ -146,6 +149,7 @@ impl<'a> Text<'a> {
             summary: finding.rule.summary(),
             fix,
             applicability: rules.applicability(finding),
+            also: Vec::new(),
         };
         Diagnostic {
             detail: Some(detail),
@@ -169,6 +173,7 @@ fn of_environment<'a>(
         lock_after: None,
         summary: finding.rule.summary(),
         applicability: fix.is_ok().then_some(Applicability::Safe),
+        also: Vec::new(),
         fix: fix.map(|()| Vec::new()),
     };
     let range = project::bytes(violation.place.callee);
@@ -208,9 +213,41 @@ fn of_suppression<'a>(
         summary: finding.rule.summary(),
         fix: fix.map(|()| Vec::new()),
         applicability: Some(Applicability::Safe),
+        also: Vec::new(),
     };
     let range = project::bytes(finding.range);
     Diagnostic { detail: Some(detail), ..text.diagnostic(finding.rule.name(), path, &finding.message, range) }
+}
+
+/// What was found in an application as it is.
+pub(crate) fn before_in_application<'a>(judged: &'a JudgedApplication) -> Vec<Diagnostic<'a>> {
+    (0..judged.report.findings.len()).map(|index| of_application(judged, index)).collect()
+}
+
+/// What remains in an application once it is fixed. Its places are those of before.
+pub(crate) fn after_in_application<'a>(judged: &'a JudgedApplication) -> Vec<Diagnostic<'a>> {
+    let left = (0..judged.report.findings.len()).filter(|index| judged.verdicts[*index].is_err());
+    left.map(|index| of_application(judged, index)).collect()
+}
+
+fn of_application<'a>(judged: &'a JudgedApplication, index: usize) -> Diagnostic<'a> {
+    let finding = &judged.report.findings[index];
+    let violation = &finding.violation;
+    let file = &judged.files.application.files[violation.file];
+    let detail = Detail {
+        direction: None,
+        label: &violation.label,
+        lock: None,
+        lock_after: None,
+        summary: finding.rule.summary(),
+        applicability: violation.fix.is_ok().then_some(Applicability::Unsafe),
+        fix: judged.verdicts[index].clone(),
+        also: judged.also(finding),
+    };
+    let text = Text::new(file.module.source());
+    let diagnostic =
+        text.diagnostic(finding.rule.name(), &file.path, &violation.message, project::bytes(violation.range));
+    Diagnostic { detail: Some(detail), ..diagnostic }
 }
 
 /// What was found in the files as they are.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use safemig_transforms::recipe::Applicability;
-use safemig_transforms::rules;
+use safemig_transforms::{application, rules};
 use serde::Serialize;
 
 use super::{Diagnostic, json};
@@ -34,7 +34,40 @@ struct Reason {
     count: usize,
 }
 
-pub(crate) fn render(format: Format, diagnostics: &[Diagnostic], terminal: &Terminal) -> String {
+/// More reasons than this are only counted.
+const MOST_REASONS: usize = 15;
+
+/// How many queries of an application were understood, and why others were not.
+fn queries(statistics: &application::Statistics) -> String {
+    let mut text = format!(
+        "{}, {}, {} understood\n",
+        super::count(statistics.models, "model"),
+        if statistics.queries == 1 {
+            "1 query".to_owned()
+        } else {
+            format!("{} queries", statistics.queries)
+        },
+        statistics.understood
+    );
+    let mut reasons: Vec<_> = statistics.reasons.iter().collect();
+    reasons.sort_by_key(|(reason, number)| (Reverse(**number), *reason));
+    let (shown, others) = reasons.split_at(reasons.len().min(MOST_REASONS));
+    for (reason, number) in shown {
+        let _ = writeln!(text, "{number:>6}  {reason}");
+    }
+    let others: usize = others.iter().map(|(_, number)| **number).sum();
+    if others > 0 {
+        let _ = writeln!(text, "{others:>6}  for other reasons");
+    }
+    text
+}
+
+pub(crate) fn render(
+    format: Format,
+    diagnostics: &[Diagnostic],
+    applications: &[&application::Statistics],
+    terminal: &Terminal,
+) -> String {
     let mut by_rule: BTreeMap<&str, Vec<&Diagnostic>> = BTreeMap::new();
     for diagnostic in diagnostics {
         by_rule.entry(&diagnostic.rule).or_default().push(diagnostic);
@@ -47,7 +80,10 @@ pub(crate) fn render(format: Format, diagnostics: &[Diagnostic], terminal: &Term
         Format::JsonLines => {
             counts.iter().map(|count| serde_json::to_string(count).unwrap_or_default() + "\n").collect()
         }
-        _ => table(&counts, terminal),
+        _ => {
+            let queries = applications.iter().map(|statistics| queries(statistics));
+            queries.fold(table(&counts, terminal), |text, queries| text + &queries)
+        }
     }
 }
 

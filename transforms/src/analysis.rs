@@ -17,6 +17,7 @@ use crate::operations::{Object, Operation, OperationKind, Receiver, TableArg, Ta
 use crate::python::value::{Arg, Dialects, Value};
 use crate::recipe::{Action, Argument, Around, Lock, Name, Recipe};
 use crate::rerun;
+use crate::revision::{self, NewRevision};
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::{Naming, Portability, Rerun, Settings};
 use crate::suppression;
@@ -61,6 +62,9 @@ pub struct Report {
     /// What is wrong with the comments that suppress.
     pub ignores: Vec<suppression::Finding>,
     before: Catalog,
+    /// The database after all revisions.
+    end: Catalog,
+    is_head: bool,
     after_upgrade: Catalog,
     after_downgrade: Catalog,
     /// Calls (by start) that, as far as is known, do not fail on a first run: what they create is
@@ -171,8 +175,59 @@ impl History {
         })
     }
 
+    /// The database after all revisions.
+    #[must_use]
+    pub fn end(&self, settings: &Settings) -> Catalog {
+        let mut catalog = Catalog::empty(settings.naming.clone());
+        for index in &self.map.order {
+            if self.map.orphans.contains(index) {
+                catalog.forget();
+            }
+            catalog.apply_all(&self.migrations[*index].upgrade.operations);
+        }
+        catalog
+    }
+
+    /// A new revision at the head, safe by the rules about how indexes are created and dropped.
+    ///
+    /// # Errors
+    /// Why there is no place for it.
+    pub fn new_revision(
+        &self,
+        message: &str,
+        steps: &[revision::Step],
+        settings: &Settings,
+    ) -> Result<NewRevision, String> {
+        let [head] = self.map.heads[..] else {
+            return Err(format!(
+                "the history has {} heads, so that a new revision has no place",
+                self.map.heads.len()
+            ));
+        };
+        if !self.map.problems.is_empty() {
+            return Err("the history is not whole, so that a new revision has no place".to_owned());
+        }
+        let taken = |id: &str| self.migrations.iter().any(|migration| migration.revision == id);
+        let mut new = revision::write(&self.migrations[head], message, steps, &taken);
+        let parsed = Migration::parse("new.py".to_owned(), new.source.clone());
+        let Ok(Parsed::Migration(migration)) = parsed else {
+            return Err("the head is not written in a way that can be continued".to_owned());
+        };
+        let before = self.end(settings);
+        let place = Place { before: &before, end: &before, is_head: true };
+        let selected = |_: &str, rule: &str| rule == "only-concurrent-indexes";
+        let report = check_one(&migration, &place, settings, &selected);
+        let fixed = report.fix(&migration, self.portability, settings, &selected, &|_| true);
+        if let Some(finding) = fixed.left.first() {
+            return Err(finding.fix.clone().err().unwrap_or_else(|| finding.message.clone()));
+        }
+        new.source = fixed.source.unwrap_or(new.source);
+        Ok(new)
+    }
+
     fn check_with(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
         let mut reports = vec![Report::default(); self.migrations.len()];
+        let end = self.end(settings);
         let empty = Catalog::empty(settings.naming.clone());
         // All that has run so far, in one order; a branch has only what its own ancestors did.
         let mut everything = empty.clone();
@@ -193,11 +248,12 @@ impl History {
                 before.forget();
                 everything.forget();
             }
-            let report = check_one(migration, &before, settings, selected);
+            let place = Place { before: &before, end: &end, is_head: self.map.heads.contains(index) };
+            let report = check_one(migration, &place, settings, selected);
             if in_line[*index] {
                 everything = report.after_upgrade.clone();
             } else {
-                migration.upgrade.operations.iter().for_each(|operation| everything.apply(operation));
+                everything.apply_all(&migration.upgrade.operations);
             }
             reports[*index] = report;
             last = Some(*index);
@@ -252,17 +308,43 @@ struct Instance<'a> {
     violation: Option<Judgement>,
     /// For the case that it stays as it is.
     remaining: Option<Judgement>,
+    /// About what it leads to.
+    design: Vec<Judgement>,
 }
 
 type Judgement = (&'static Rule, Violation);
 
-fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selected: &Selection) -> Report {
+/// Where a migration stands in its history.
+struct Place<'a> {
+    /// The database before it.
+    before: &'a Catalog,
+    /// The database after all revisions.
+    end: &'a Catalog,
+    is_head: bool,
+}
+
+fn check_one(migration: &Migration, place: &Place, settings: &Settings, selected: &Selection) -> Report {
+    let before = place.before;
+    let mut end = place.end.clone();
+    if place.is_head {
+        // It may have been changed since.
+        end = before.clone();
+        end.apply_all(&migration.upgrade.operations);
+    }
+    let place = Place { end: &end, ..*place };
     let mut calls: BTreeMap<CallKey, Vec<Instance>> = BTreeMap::new();
     let rules: Vec<&'static Rule> =
         RULES.iter().filter(|rule| selected(&migration.path, &rule.name())).collect();
-    let mut report = Report { before: before.clone(), naming: settings.naming.clone(), ..Report::default() };
+    let mut report = Report {
+        before: before.clone(),
+        end: end.clone(),
+        is_head: place.is_head,
+        naming: settings.naming.clone(),
+        ..Report::default()
+    };
     let mut run = |direction, before: &Catalog| {
-        replay(migration, direction, before, settings, &rules, &mut calls, &mut report)
+        let place = Place { before, ..place };
+        replay(migration, direction, &place, settings, &rules, &mut calls, &mut report)
     };
     let after_upgrade = run(Direction::Upgrade, before);
     let after_downgrade = run(Direction::Downgrade, &after_upgrade);
@@ -271,7 +353,12 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
     let mut used = suppression::Used::new();
     for instances in calls.values() {
         let mut changes = false;
-        let found = [merge(instances, |instance| instance.violation.as_ref()), merge_remaining(instances)];
+        let mut found =
+            vec![merge(instances, |instance| instance.violation.as_ref()), merge_remaining(instances)];
+        found.extend(rules.iter().filter(|rule| rule.is_about_design()).map(|rule| {
+            let is_its = |judgement: &&Judgement| judgement.0.module() == rule.module();
+            merge(instances, |instance| instance.design.iter().find(is_its))
+        }));
         for (index, finding) in found.into_iter().enumerate().filter_map(|(at, found)| Some((at, found?))) {
             let first = migration.module.position(finding.statement.start()).line;
             let last = migration.module.position(finding.statement.end()).line;
@@ -280,7 +367,7 @@ fn check_one(migration: &Migration, before: &Catalog, settings: &Settings, selec
             if let Some(comment) = migration.suppressions.suppresses(&rule, first, last, reason_required) {
                 used.extend(comment.used_for(&rule));
                 report.suppressed.push(finding);
-            } else if index == 0 || !changes {
+            } else if index != 1 || !changes {
                 changes |= finding.fix.is_ok();
                 report.findings.push(finding);
             }
@@ -333,14 +420,14 @@ fn stops_writers(operation: &Operation) -> bool {
 fn replay<'a>(
     migration: &'a Migration,
     direction: Direction,
-    before: &Catalog,
+    place: &Place,
     settings: &Settings,
     rules: &[&'static Rule],
     calls: &mut BTreeMap<CallKey, Vec<Instance<'a>>>,
     report: &mut Report,
 ) -> Catalog {
     let walked = migration.walked(direction);
-    let mut catalog = before.clone();
+    let mut catalog = place.before.clone();
     let mut new_tables: BTreeSet<TableName> = BTreeSet::new();
     let mut instances = Vec::with_capacity(walked.operations.len());
     let mut fails: Option<String> = None;
@@ -352,12 +439,15 @@ fn replay<'a>(
             earlier: &walked.operations[..index],
             later: &walked.operations[index + 1..],
             settings,
+            end: place.end,
+            is_head: place.is_head,
         };
         let ask = |remaining| {
             // Nothing of a function that fails is ever committed.
             let rules = rules
                 .iter()
-                .filter(|rule| walked.fails_at.is_none() && rule.is_about_remaining() == remaining);
+                .filter(|rule| walked.fails_at.is_none() && rule.is_about_remaining() == remaining)
+                .filter(|rule| !rule.is_about_design());
             let mut found =
                 rules.into_iter().filter_map(|rule| Some((*rule, rule.check(operation, &context)?)));
             let first = found.next()?;
@@ -368,6 +458,12 @@ fn replay<'a>(
             Some(found.find(|(_, violation)| violation.fix.is_ok()).unwrap_or(first))
         };
         let (violation, remaining) = (ask(false), ask(true));
+        let design = rules
+            .iter()
+            .filter(|rule| walked.fails_at.is_none() && rule.is_about_design())
+            .filter_map(|rule| Some((*rule, rule.check(operation, &context)?)))
+            .map(|(rule, violation)| (rule, only_where_it_stands(operation, violation)))
+            .collect();
         let call = operation.origin.call;
         if rerun::succeeds_first(operation, direction, &catalog) {
             report.as_expected.insert(operation.origin.key());
@@ -384,7 +480,7 @@ fn replay<'a>(
                 fails.get_or_insert_with(reason);
             }
         }
-        instances.push(Instance { direction, operation, violation, remaining });
+        instances.push(Instance { direction, operation, violation, remaining, design });
         match &operation.kind {
             OperationKind::CreateTable { table, .. } => new_tables.extend(table.known()),
             OperationKind::CreateObject { object: Object::MaterializedView, name, .. } => {
@@ -414,14 +510,25 @@ fn replay<'a>(
         }
         // Upgrades have run; but many a downgrade was never tried. One that fails has to go on to
         // leave everything as it was.
-        if let (Some(reason), Some((_, violation))) = (&fails, &mut instance.violation)
-            && violation.fix.is_ok()
-        {
-            violation.fix = Err(reason.clone());
+        if let Some(reason) = &fails {
+            let judgements = instance.violation.iter_mut().chain(&mut instance.design);
+            for (_, violation) in judgements.filter(|(_, violation)| violation.fix.is_ok()) {
+                violation.fix = Err(reason.clone());
+            }
         }
         calls.entry(instance.operation.origin.key()).or_default().push(instance);
     }
     catalog
+}
+
+/// A call that can't be changed, or is not in this file, says what it says.
+fn only_where_it_stands(operation: &Operation, violation: Violation) -> Violation {
+    match (operation.origin.fixed_in_place, &violation.fix) {
+        (Some(reason), Ok(recipe)) if recipe.around == Around::Nothing => {
+            Violation { fix: Err(reason.to_owned()), ..violation }
+        }
+        _ => violation,
+    }
 }
 
 /// Whether SQL may well have a syntax error.
@@ -458,11 +565,17 @@ fn merge<'a>(
         let first = shapes.next();
         shapes.all(|shape| Some(&shape) == first.as_ref())
     };
+    let in_place =
+        recipes.iter().any(|recipe| recipe.as_ref().is_ok_and(|recipe| recipe.around == Around::Nothing));
     let in_block = instances.iter().filter(|instance| instance.operation.autocommit).count();
     let fix = match failed {
         Some(failed) => (*failed).clone(),
-        None if in_block != 0 && in_block != instances.len() => {
+        None if in_block != 0 && in_block != instances.len() && !in_place => {
             Err("it runs both inside and outside of an autocommit block".to_owned())
+        }
+        // What one run leads to may be right for another.
+        None if in_place && recipes.len() != instances.len() => {
+            Err("it runs several times, and not the same way each time".to_owned())
         }
         None if !same_shape() => Err("it runs several times, and not the same way each time".to_owned()),
         None if !first.operation.origin.guards.is_empty() => {
@@ -473,6 +586,7 @@ fn merge<'a>(
     let lock_after = fix
         .as_ref()
         .ok()
+        .filter(|recipe| recipe.around != Around::Nothing)
         .and_then(Recipe::worst)
         .map(|step| format!("{} {}", step.lock, step.cost.duration()));
     let lock_after = match fix.as_ref().map(|recipe| &recipe.around) {
@@ -529,7 +643,7 @@ fn spelled_out(recipe: Recipe, runs: &[&Result<Recipe, String>]) -> Recipe {
             _ => vec![step],
         }
     });
-    Recipe { steps: steps.collect(), applicability: recipe.applicability, around: recipe.around }
+    Recipe { steps: steps.collect(), ..recipe }
 }
 
 /// A recipe without the values of names that are spelled in the source.
@@ -570,6 +684,7 @@ fn shape(recipe: &Recipe) -> Recipe {
             }
             // Nothing in them depends on where the call stands.
             Action::Original(_)
+            | Action::LeaveOut
             | Action::Backfill(_)
             | Action::Execute(_)
             | Action::SetDefault { .. }
@@ -598,14 +713,19 @@ impl Report {
     #[must_use]
     pub fn of_edited(&self, migration: &Migration, settings: &Settings, selected: &Selection) -> Self {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
-        check_one(migration, &self.before, settings, selected)
+        let place = Place { before: &self.before, end: &self.end, is_head: self.is_head };
+        check_one(migration, &place, settings, selected)
     }
 
     /// Whether two texts of a migration lead to the same schema, as far as is known.
     #[must_use]
     pub fn same_schema(&self, other: &Self) -> bool {
-        self.after_upgrade.same_schema(&other.after_upgrade)
-            && self.after_downgrade.same_schema(&other.after_downgrade)
+        self.same_schema_but_for(other, &BTreeSet::new())
+    }
+
+    fn same_schema_but_for(&self, other: &Self, redesigned: &BTreeSet<(Option<String>, String)>) -> bool {
+        self.after_upgrade.same_schema_but_for(&other.after_upgrade, redesigned)
+            && self.after_downgrade.same_schema_but_for(&other.after_downgrade, redesigned)
     }
 
     /// Rewrite the migration, as far as its findings are fixable and `allowed`.
@@ -624,6 +744,9 @@ impl Report {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
         let mut refused: BTreeMap<Key, String> = BTreeMap::new();
         let mut notes: BTreeSet<String> = BTreeSet::new();
+        // The indexes that the fixes change on purpose.
+        let mut redesigned = BTreeSet::new();
+        let place = Place { before: &self.before, end: &self.end, is_head: self.is_head };
         let mut owned: Option<(Migration, Report)> = None;
         let mut passes = 0;
         let mut released = false;
@@ -632,17 +755,10 @@ impl Report {
                 Some((migration, report)) => (migration, report),
                 None => (migration, self),
             };
-            let mut chosen: Vec<&Finding> = report
-                .findings
-                .iter()
-                .filter(|finding| {
-                    finding.fix.is_ok() && allowed(finding) && !refused.contains_key(&finding.key())
-                })
-                .collect();
-            // What stays in its place waits until everything else has moved.
-            if chosen.iter().any(|finding| finding.moves()) {
-                chosen.retain(|finding| finding.moves());
-            }
+            let chosen = report.next(allowed, &refused);
+            redesigned.extend(
+                chosen.iter().filter(|finding| finding.is_in_place()).filter_map(|finding| finding.index()),
+            );
             let mut plans: Vec<Planned> = chosen
                 .iter()
                 .filter_map(|finding| {
@@ -652,16 +768,32 @@ impl Report {
             if plans.is_empty() {
                 break;
             }
+            let inverses: Vec<(usize, &Operation)> = chosen
+                .iter()
+                .enumerate()
+                .flat_map(|(index, finding)| {
+                    finding.left_out_with(migration).map(move |inverse| (index, inverse))
+                })
+                .collect();
+            let leave_out = Recipe::in_place(Action::LeaveOut);
+            plans.extend(inverses.iter().map(|(_, operation)| Planned { operation, recipe: &leave_out }));
             let early = early(migration, report, &plans, portability, settings);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
             let outcome =
                 layout::rewrite(&migration.module, &plans, &others(migration), &early.keywords, portability);
             let refused_before = refused.len();
+            let mut halves = false;
             for (plan, reason) in outcome.refused {
-                if let Some(finding) = chosen.get(plan) {
+                let inverse = plan.checked_sub(chosen.len()).and_then(|plan| inverses.get(plan));
+                halves |= inverse.is_some() || chosen.get(plan).is_some_and(|finding| finding.is_left_out());
+                if let Some(finding) = chosen.get(inverse.map_or(plan, |(finding, _)| *finding)) {
                     refused.insert(finding.key(), reason);
                 }
+            }
+            // What is created and dropped is left out in both functions, or in none.
+            if halves {
+                continue;
             }
             let next = outcome
                 .source
@@ -688,7 +820,7 @@ impl Report {
             }
             released |= outcome.released;
             notes.extend(early.notes);
-            let report = check_one(&next, &self.before, settings, selected);
+            let report = check_one(&next, &place, settings, selected);
             owned = Some((next, report));
             passes += 1;
         }
@@ -699,12 +831,33 @@ impl Report {
                 &self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect(),
             );
         }
-        if report.same_schema(self) {
+        if report.same_schema_but_for(self, &redesigned) {
             self.changed(next, &report, &refused, &notes)
         } else {
             let reason = "the rewritten file would not lead to the same schema";
             self.unchanged(&self.findings.iter().map(|finding| (finding.key(), reason.to_owned())).collect())
         }
+    }
+
+    /// The findings that are fixed in the next pass. What is left out needs nothing else; what a call leads to is
+    /// changed before how it runs; what stays in its place waits until everything else has moved.
+    fn next(&self, allowed: &dyn Fn(&Finding) -> bool, refused: &BTreeMap<Key, String>) -> Vec<&Finding> {
+        let mut chosen: Vec<&Finding> = self
+            .findings
+            .iter()
+            .filter(|finding| {
+                finding.fix.as_ref().is_ok_and(|recipe| !recipe.steps.is_empty())
+                    && allowed(finding)
+                    && !refused.contains_key(&finding.key())
+            })
+            .collect();
+        for first in [Finding::is_left_out, Finding::is_in_place, Finding::moves] {
+            if chosen.iter().any(|finding| first(finding)) {
+                chosen.retain(|finding| first(finding));
+                break;
+            }
+        }
+        chosen
     }
 
     /// Nothing could be done.
@@ -771,6 +924,39 @@ impl Finding {
             OperationKind::AddConstraint(constraint) => constraint.name.value.symbol(),
             _ => None,
         }
+    }
+
+    /// What a new revision has to do, so that nothing is left of the finding.
+    #[must_use]
+    pub fn new_revision(&self) -> &[revision::Step] {
+        self.fix.as_ref().map_or(&[], |recipe| &recipe.new_revision)
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.fix.as_ref().is_ok_and(|recipe| recipe.steps.iter().any(|step| step.action == Action::LeaveOut))
+    }
+
+    /// The operations of the other function that are left out together with the finding's.
+    fn left_out_with<'a>(&self, migration: &'a Migration) -> impl Iterator<Item = &'a Operation> + use<'a> {
+        let index = self.index().filter(|_| self.is_left_out());
+        migration.downgrade.operations.iter().filter(move |operation| match &operation.kind {
+            OperationKind::DropIndex(drop) => {
+                let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
+                index.as_ref().is_some_and(|(known, name)| {
+                    known.as_deref() == schema && drop.name.value.symbol() == Some(name)
+                })
+            }
+            _ => false,
+        })
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.fix.as_ref().is_ok_and(|recipe| recipe.around == Around::Nothing)
+    }
+
+    /// The schema and the name of the index that the operation works on.
+    fn index(&self) -> Option<(Option<String>, String)> {
+        Some((self.table().and_then(|table| table.schema), self.name()?.to_owned()))
     }
 
     /// What it is known by when the file has been edited.

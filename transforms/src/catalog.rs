@@ -11,7 +11,7 @@ use imbl::OrdMap;
 use crate::naming;
 use crate::naming::convention::{self, Named};
 use crate::operations::{
-    AlterColumn, Column, Constraint, ConstraintKind, DeclaredIndex, Definition, IndexDetails, IndexElement,
+    AlterColumn, Column, Constraint, ConstraintKind, DeclaredIndex, Definition, IndexElement, IndexOptions,
     Operation, OperationKind, TableArg, TableName,
 };
 use crate::python::value::Value;
@@ -40,6 +40,8 @@ pub struct Table {
     /// Everything about it is known.
     pub complete: bool,
     pub partitioned: bool,
+    /// The columns of its unique constraints whose names are not known; some may be gone.
+    pub unnamed_keys: Vec<Vec<String>>,
     /// The table that it is a partition of.
     pub partition_of: Option<TableName>,
     /// The columns of its primary key, also where the key's name is not known; empty when it may have none.
@@ -83,8 +85,7 @@ pub struct Index {
     pub table: TableName,
     pub unique: bool,
     pub elements: Vec<IndexElement>,
-    /// `None` when something of it is not known.
-    pub details: Option<IndexDetails>,
+    pub options: IndexOptions,
     /// It belongs to a constraint of the same name.
     pub of_constraint: bool,
     /// It is there for sure.
@@ -99,19 +100,55 @@ impl Index {
             IndexElement::Column(name) => Some(name == column),
             IndexElement::Expression(sql) => sql.as_ref().map(|sql| mentions(sql, column)),
         });
-        let details = self.details.as_ref().map(|details| details.mentions(column));
-        let parts: Vec<_> = of_key.chain([details]).collect();
+        let options = self.options.known().map(|options| options.mentions(column));
+        let parts: Vec<_> = of_key.chain([options]).collect();
         if parts.contains(&Some(true)) {
             return Some(true);
         }
         (!parts.contains(&None) && !self.elements.is_empty()).then_some(false)
     }
+
+    /// Whether every search that `other` helps is helped by this one as well, so that `other` is not needed:
+    /// its key begins with the other's, and the rest is the same.
+    ///
+    /// A unique index also keeps rows out, which only one over the same columns does as well; the index
+    /// behind a constraint can't be dropped.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let same_class = |element: &IndexElement| match element {
+            IndexElement::Column(column) => {
+                self.options.operator_class(column) == other.options.operator_class(column)
+            }
+            IndexElement::Expression(text) => text.is_some(),
+        };
+        let stored = |column: &String| {
+            self.options.include.contains(column)
+                || self.elements.contains(&IndexElement::Column(column.clone()))
+        };
+        let (mine, others) = (&self.options, &other.options);
+        // Only the key of a btree has a beginning.
+        let may_be_longer = mine.is_btree() && !other.unique;
+        !other.of_constraint
+            && self.table == other.table
+            && self.certain
+            && other.certain
+            && !mine.unclear
+            && !others.unclear
+            && (mine.method == others.method || mine.is_btree() && others.is_btree())
+            && mine.has_rows_of(others)
+            && !other.elements.is_empty()
+            && self.elements.starts_with(&other.elements)
+            && (may_be_longer || self.elements.len() == other.elements.len())
+            && (!other.unique || self.unique && mine.nulls_not_distinct == others.nulls_not_distinct)
+            && other.elements.iter().all(same_class)
+            && others.include.iter().all(stored)
+    }
 }
 
-impl IndexDetails {
+impl IndexOptions {
     fn mentions(&self, column: &str) -> bool {
         self.include.iter().any(|name| name == column)
-            || self.condition.as_ref().is_some_and(|condition| mentions(condition, column))
+            || self.predicate.iter().flatten().any(|predicate| mentions(predicate, column))
     }
 }
 
@@ -156,6 +193,19 @@ impl Catalog {
     #[must_use]
     pub fn index(&self, schema: Option<&str>, name: &str) -> Option<&Index> {
         self.indexes.get(&key(schema, name)).map(AsRef::as_ref)
+    }
+
+    /// The indexes of a table, those behind its constraints included, by name.
+    pub fn indexes_of(&self, table: &TableName) -> impl Iterator<Item = (&str, &Index)> {
+        self.indexes
+            .iter()
+            .filter(move |(_, index)| index.table == *table)
+            .map(|((_, name), index)| (name.as_str(), &**index))
+    }
+
+    /// The tables that some migration created.
+    pub fn tables(&self) -> impl Iterator<Item = (&TableName, &Table)> {
+        self.tables.iter().map(|(name, table)| (name, &**table))
     }
 
     /// Whether an index of that name exists on a table that is known, or may exist.
@@ -206,12 +256,6 @@ impl Catalog {
     #[must_use]
     pub fn partition_index_name(&self, partition: &TableName, columns: &[String]) -> Option<String> {
         self.chosen_name(partition, columns, "idx", true)
-    }
-
-    /// The indexes of a table, with their names.
-    pub fn indexes_of(&self, table: &TableName) -> impl Iterator<Item = (&str, &Index)> {
-        let indexes = self.indexes.iter().filter(move |(_, index)| index.table == *table);
-        indexes.map(|((_, name), index)| (name.as_str(), index.as_ref()))
     }
 
     /// The columns of everything that is unique for sure.
@@ -317,9 +361,10 @@ impl Catalog {
         Some(columns.map(|column| column.name.clone()).collect())
     }
 
-    /// Whether two catalogs have the same tables, columns, constraints and indexes.
+    /// Whether two catalogs have the same tables, columns and constraints, and the same indexes but for some,
+    /// by schema and name.
     #[must_use]
-    pub fn same_schema(&self, other: &Self) -> bool {
+    pub fn same_schema_but_for(&self, other: &Self, except: &BTreeSet<(Option<String>, String)>) -> bool {
         let tables = |catalog: &Self| -> Vec<_> {
             catalog
                 .tables
@@ -346,17 +391,33 @@ impl Catalog {
             catalog
                 .indexes
                 .iter()
+                .filter(|(name, _)| !except.contains(*name))
                 .map(|(name, index)| {
                     (name.clone(), index.table.clone(), index.unique, index.elements.clone())
                 })
                 .collect()
         };
-        tables(self) == tables(other) && indexes(self) == indexes(other)
+        // What is not known of one says nothing about the other.
+        let same_options = self.indexes.iter().all(|(name, index)| {
+            let both = other
+                .indexes
+                .get(name)
+                .and_then(|other| Some((index.options.known()?, other.options.known()?)));
+            except.contains(name) || both.is_none_or(|(one, two)| one == two)
+        });
+        tables(self) == tables(other) && indexes(self) == indexes(other) && same_options
     }
 
     fn change(&mut self, table: &TableName, change: impl FnOnce(&mut Table)) {
         if let Some(known) = self.tables.get_mut(table) {
             change(Arc::make_mut(known));
+        }
+    }
+
+    /// Apply some operations.
+    pub fn apply_all(&mut self, operations: &[Operation]) {
+        for operation in operations {
+            self.apply(operation);
         }
     }
 
@@ -414,9 +475,14 @@ impl Catalog {
                         return;
                     }
                 };
-                let details = create.details.clone().filter(|_| create.elements.is_some());
-                let index =
-                    Index { table, unique: create.unique, elements, details, of_constraint: false, certain };
+                let index = Index {
+                    table,
+                    unique: create.unique,
+                    elements,
+                    options: create.options.clone(),
+                    of_constraint: false,
+                    certain,
+                };
                 if !create.only {
                     self.add_partition_indexes(&index);
                 }
@@ -424,14 +490,14 @@ impl Catalog {
             }
             OperationKind::DropIndex(drop) => {
                 let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");
-                match drop.name.value.symbol() {
-                    Some(name) => {
-                        if let (Some(index), true) = (self.index(schema, name).cloned(), certain) {
-                            self.drop_partition_indexes(&index);
-                        }
-                        self.drop_index(schema, name, certain);
+                if let Some(name) = drop.name.value.symbol() {
+                    if let (Some(index), true) = (self.index(schema, name).cloned(), certain) {
+                        self.drop_partition_indexes(&index);
                     }
-                    None => self.anything_possible = true,
+                    self.drop_index(schema, name, certain);
+                } else {
+                    self.anything_possible = true;
+                    self.doubt_indexes(drop.table.known().as_ref());
                 }
             }
             OperationKind::AddConstraint(add) => {
@@ -470,7 +536,7 @@ impl Catalog {
                     && add.keywords.iter().any(is_special)
                     && let Some(index) = self.indexes.get_mut(&key(table.schema.as_deref(), name))
                 {
-                    Arc::make_mut(index).details = None;
+                    Arc::make_mut(index).options.unclear = true;
                 }
                 if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
                     self.change(&table, |table| {
@@ -497,8 +563,7 @@ impl Catalog {
                         })
                         .collect()
                 });
-                let details =
-                    self.index(table.schema.as_deref(), index).and_then(|index| index.details.clone());
+                let options = self.index(table.schema.as_deref(), index).map(|index| index.options.clone());
                 self.drop_index(table.schema.as_deref(), index, true);
                 let constraint = Constraint {
                     name: Value::Str(name.clone()),
@@ -509,7 +574,8 @@ impl Catalog {
                 };
                 self.add_constraint(table, &constraint, certain, false);
                 if let Some(index) = self.indexes.get_mut(&key(table.schema.as_deref(), name)) {
-                    Arc::make_mut(index).details = details;
+                    let unknown = IndexOptions { unclear: true, ..IndexOptions::default() };
+                    Arc::make_mut(index).options = options.unwrap_or(unknown);
                 }
             }
             OperationKind::RenameIndex { schema, old, new } => {
@@ -593,6 +659,7 @@ impl Catalog {
             constraints: Vec::new(),
             complete: !definition.incomplete,
             partitioned: definition.partitioned,
+            unnamed_keys: Vec::new(),
             partition_of: definition.partition_of.clone(),
             key: Vec::new(),
         };
@@ -636,9 +703,9 @@ impl Catalog {
                 self.change(table, |table| table.complete = false);
                 continue;
             };
-            let DeclaredIndex { unique, elements, details, .. } = index.clone();
+            let DeclaredIndex { unique, elements, options, .. } = index.clone();
             let table = table.clone();
-            self.add_index(&name, Index { table, unique, elements, details, of_constraint: false, certain });
+            self.add_index(&name, Index { table, unique, elements, options, of_constraint: false, certain });
         }
     }
 
@@ -747,11 +814,14 @@ impl Catalog {
                     new_name.clone_into(name);
                 }
                 for constraint in &mut table.constraints {
-                    for name in constraint.columns.iter_mut().filter(|name| *name == column) {
-                        new_name.clone_into(name);
-                    }
                     // PostgreSQL writes it anew.
                     constraint.condition.take_if(|condition| mentions(condition, column));
+                }
+                let keys = table.constraints.iter_mut().map(|constraint| &mut constraint.columns);
+                for columns in keys.chain(&mut table.unnamed_keys) {
+                    for name in columns.iter_mut().filter(|name| *name == column) {
+                        new_name.clone_into(name);
+                    }
                 }
             }
         });
@@ -774,7 +844,7 @@ impl Catalog {
                         IndexElement::Column(_) => {}
                     }
                 }
-                index.details.take_if(|details| details.mentions(column));
+                index.options.unclear |= index.options.mentions(column);
             }
         }
     }
@@ -830,6 +900,19 @@ impl Catalog {
         }
     }
 
+    /// Any one of a table's indexes may be gone, or of all tables'.
+    fn doubt_indexes(&mut self, table: Option<&TableName>) {
+        let may_be_gone =
+            |index: &Index| !index.of_constraint && table.is_none_or(|table| index.table == *table);
+        let keys: Vec<_> =
+            self.indexes.iter().filter(|(_, index)| may_be_gone(index)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if let Some(index) = self.indexes.get_mut(&key) {
+                Arc::make_mut(index).certain = false;
+            }
+        }
+    }
+
     fn add_constraint(
         &mut self,
         table: &TableName,
@@ -856,18 +939,29 @@ impl Catalog {
             }
             _ => None,
         };
-        let Some(name) = name else { return self.change(table, |table| table.complete = false) };
+        let Some(name) = name else {
+            return self.change(table, |table| {
+                table.complete = false;
+                if constraint.kind == ConstraintKind::Unique {
+                    table.unnamed_keys.push(constraint.columns.clone());
+                }
+            });
+        };
         if matches!(
             constraint.kind,
             ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclude
         ) {
             let elements = constraint.columns.iter().cloned().map(IndexElement::Column).collect();
-            let details = (constraint.kind != ConstraintKind::Exclude).then(IndexDetails::default);
-            let table = table.clone();
-            self.add_index(
-                &name,
-                Index { table, unique: true, elements, details, of_constraint: true, certain },
-            );
+            let method = (constraint.kind == ConstraintKind::Exclude).then(|| "gist".to_owned());
+            let index = Index {
+                table: table.clone(),
+                unique: true,
+                elements,
+                options: IndexOptions { method, ..IndexOptions::default() },
+                of_constraint: true,
+                certain,
+            };
+            self.add_index(&name, index);
         }
         let named = NamedConstraint {
             name,

@@ -1,5 +1,6 @@
 //! The pure core of safemig: source text in, findings and rewritten text out.
 pub mod analysis;
+pub mod application;
 pub mod catalog;
 pub mod environment;
 pub mod history;
@@ -11,6 +12,7 @@ pub mod operations;
 pub mod python;
 pub mod recipe;
 pub mod rerun;
+pub mod revision;
 pub mod rules;
 pub mod settings;
 pub mod suppression;

@@ -4,6 +4,7 @@
 
 use crate::operations::{ConstraintKind, TableArg};
 use crate::python::value::Arg;
+use crate::revision;
 
 /// A table lock. Source: PostgreSQL manual, "Explicit Locking", table 13.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +96,8 @@ impl Cost {
 pub struct Recipe {
     pub steps: Vec<Step>,
     pub applicability: Applicability,
+    /// What a new revision at the head has to do.
+    pub new_revision: Vec<revision::Step>,
     pub around: Around,
 }
 
@@ -104,6 +107,8 @@ pub enum Around {
     /// An autocommit block: each runs in a transaction of its own.
     #[default]
     AutocommitBlock,
+    /// Nothing: the call stays in its place and in its transaction, and only says something else.
+    Nothing,
     /// Where the author's call stands, with this `lock_timeout` as long as it runs.
     LockTimeout(String),
 }
@@ -144,6 +149,8 @@ pub struct Step {
 pub enum Action {
     /// The author's call, with these changes.
     Original(Change),
+    /// Nothing: the call is left out, and so is the one that undoes it in the other function.
+    LeaveOut,
     /// Drop the INVALID index that an interrupted concurrent build leaves.
     DropInvalidIndex { index: Name, schema: Arg },
     /// `DROP INDEX CONCURRENTLY IF EXISTS`.
@@ -317,6 +324,8 @@ pub struct Change {
     pub remove_calls: Vec<&'static str>,
     /// The name for an unnamed constraint.
     pub name: Option<String>,
+    /// How many of the columns of an index to keep.
+    pub keep_columns: Option<usize>,
     /// Changes to the `sa.Column(…)` among its arguments.
     pub column: Option<Box<Change>>,
 }
@@ -326,6 +335,19 @@ impl Recipe {
     #[must_use]
     pub fn new(steps: Vec<Step>) -> Self {
         Self { steps, ..Self::default() }
+    }
+
+    /// A fix that changes what the migration leads to, and nothing of how it runs.
+    #[must_use]
+    pub fn in_place(action: Action) -> Self {
+        let step = Step { action, lock: Lock::AccessShare, cost: Cost::Instant, for_rerun: false };
+        Self { applicability: Applicability::Unsafe, around: Around::Nothing, ..Self::new(vec![step]) }
+    }
+
+    /// A fix that leaves the migration as it is: a new revision follows.
+    #[must_use]
+    pub fn new_revision(steps: Vec<revision::Step>) -> Self {
+        Self { applicability: Applicability::Unsafe, new_revision: steps, ..Self::default() }
     }
 
     /// The longest-held strong lock: what the finding shows as "after".

@@ -78,11 +78,23 @@ pub struct Settings {
     pub other_databases: Option<bool>,
     /// Tables that are short enough to lock.
     pub small_tables: Vec<String>,
+    /// The most columns that the key of a non-unique index should have.
+    pub max_index_columns: MaxIndexColumns,
     /// How long a statement may wait for a strong lock, as PostgreSQL writes a time (`5s`); `None`
     /// where nothing shall limit it, or the connection does already.
     pub lock_timeout: Option<String>,
     /// A suppression that does not say why has no effect.
     pub require_ignore_reason: bool,
+}
+
+/// The most columns that the key of a non-unique index should have, at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxIndexColumns(pub usize);
+
+impl Default for MaxIndexColumns {
+    fn default() -> Self {
+        Self(3)
+    }
 }
 
 impl Target {

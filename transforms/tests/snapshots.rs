@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safemig_transforms::analysis::{Finding, History};
+use safemig_transforms::application::{Application, File};
 use safemig_transforms::environment::Environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
@@ -39,6 +40,13 @@ fn fix(rule: &Rule, given: Option<&str>, source: &str, settings: &Settings) -> S
     if rule.is_about_environment() {
         return fix_environment(source, settings);
     }
+    if rule.is_about_application() {
+        return study(given, source, settings).0;
+    }
+    fix_source(rule, given, source, settings)
+}
+
+fn fix_source(rule: &Rule, given: Option<&str>, source: &str, settings: &Settings) -> String {
     let mut migrations: Vec<_> = given.map(|given| migration("given.py", given)).into_iter().collect();
     migrations.push(migration("migration.py", source));
     let history = History::new(migrations, settings);
@@ -72,17 +80,92 @@ fn findings(given: Option<&str>, source: &str, settings: &Settings) -> Vec<Findi
         .collect()
 }
 
+/// The application that is one file, before a database that `given` makes: its text with all fixes, the new
+/// revision that goes with them, and what is found, one to a line.
+fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Option<String>, String) {
+    let history = given.map(|given| History::new(vec![migration("given.py", given)], settings));
+    let database = history.as_ref().map(|history| history.end(settings));
+    let file = File::parse("models.py".to_owned(), source.to_owned())
+        .unwrap_or_else(|error| panic!("models.py:{}:{}: {error}\n{source}", error.line, error.column));
+    let application = Application { files: vec![file] };
+    let report = application.check(database.as_ref(), settings, &|_, _| true, &|_| true);
+    let position = |offset| application.files[0].module.position(offset).line;
+    let mut found = String::new();
+    for finding in &report.findings {
+        let violation = &finding.violation;
+        let _ = write!(found, "{}: {}", position(violation.range.start()), violation.message);
+        let also: Vec<_> =
+            violation.also.iter().map(|(_, range)| position(range.start()).to_string()).collect();
+        let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
+        let _ = writeln!(found, "{also}");
+    }
+    let statistics = &report.statistics;
+    let _ = writeln!(found, "{} of {} queries understood", statistics.understood, statistics.queries);
+    for (reason, number) in &statistics.reasons {
+        let _ = writeln!(found, "{number} not: {reason}");
+    }
+    let fixes: Vec<_> = report.findings.iter().filter_map(|one| one.violation.fix.as_ref().ok()).collect();
+    let (mut sources, refused) = application.fix(&fixes);
+    let steps: Vec<_> = fixes
+        .iter()
+        .zip(refused)
+        .filter(|(_, refused)| refused.is_none())
+        .flat_map(|(fix, _)| fix.steps.iter().cloned())
+        .collect();
+    let new = history.filter(|_| !steps.is_empty()).map(|history| {
+        history.new_revision("Create missing indexes", &steps, settings).expect("it has a place").source
+    });
+    (sources.remove(&0).unwrap_or_else(|| source.to_owned()), new, found)
+}
+
+/// The new revision with which `source` is followed, when that is the fix.
+fn new_revision(rule: &Rule, given: Option<&str>, source: &str, settings: &Settings) -> Option<String> {
+    let mut migrations: Vec<_> = given.map(|given| migration("given.py", given)).into_iter().collect();
+    migrations.push(migration("migration.py", source));
+    let history = History::new(migrations, settings);
+    let reports = history.check(settings, &|_, _| true);
+    let findings = reports.last().expect("a history of one").findings.iter();
+    let steps: Vec<_> = findings
+        .filter(|finding| finding.rule.name() == rule.name())
+        .flat_map(|finding| finding.new_revision().iter().cloned())
+        .collect();
+    if steps.is_empty() {
+        return None;
+    }
+    let new = history.new_revision("Drop covered indexes", &steps, settings).expect("it has a place");
+    assert_eq!(
+        fix_source(rule, Some(source), &new.source, settings),
+        new.source,
+        "the new revision is as it should be"
+    );
+    Some(new.source)
+}
+
 /// What must hold for every example, whatever it shows.
 fn check(rule: &Rule, name: &str, given: Option<&str>, before: &str, after: &str, settings: &Settings) {
     let fix = |given, source: &str, settings| fix(rule, given, source, settings);
+    // The new revision has run.
+    let new = rule.is_about_application().then(|| study(given, before, settings).1).flatten();
+    let both = new.map(|new| format!("{}\n{}", given.unwrap_or_default(), only_upgrade(&new)));
+    let done = both.as_deref().or(given);
     assert!(Module::parse(after.to_owned()).is_ok(), "{name}: the result is no Python");
-    assert_eq!(fix(given, after, settings), after, "{name}: a second run changes something");
+    assert_eq!(fix(done, after, settings), after, "{name}: a second run changes something");
     let crlf = |text: &str| text.replace('\n', "\r\n");
     assert_eq!(fix(given, &crlf(before), settings), crlf(after), "{name}: with CRLF");
     let (bare, last) = (before.trim_end_matches('\n'), after.trim_end_matches('\n'));
     assert_eq!(fix(given, bare, settings), last, "{name}: without a final line break");
     let bom = format!("\u{feff}{before}");
     assert_eq!(fix(given, &bom, settings), format!("\u{feff}{after}"), "{name}: with a byte order mark");
+}
+
+/// A later `upgrade` takes the place of an earlier one, so that it has to do both.
+fn only_upgrade(new: &str) -> String {
+    let (_, body) = new.split_once("def upgrade").expect("it has one");
+    let (body, _) = body.split_once("\n\n\n").expect("something follows");
+    let (_, body) = body.split_once('\n').expect("a body");
+    let calls: Vec<_> =
+        body.lines().filter(|line| line.contains("op.create_index(")).map(str::trim).collect();
+    calls.iter().fold(String::new(), |out, call| format!("{out}    {call}\n"))
 }
 
 #[test]
@@ -166,6 +249,8 @@ struct Example {
     given: Option<String>,
     before: String,
     after: String,
+    /// The new revision that is the fix, or a part of it.
+    new: Option<String>,
     /// Of a rule that has no fix: the lines that it finds, and why.
     found: String,
 }
@@ -187,6 +272,7 @@ fn parse(text: &str) -> Vec<Example> {
                     "python given" => example.given = Some(code),
                     "python before" => example.before = code,
                     "python after" => example.after = code,
+                    "python new" => example.new = Some(code),
                     "text found" => example.found = code,
                     other => panic!("unknown fence {other}"),
                 }
@@ -222,6 +308,10 @@ fn settings(words: &[String]) -> Settings {
             "sqlalchemy-version" => settings.target.sqlalchemy = Some(version()),
             "postgres-version" => settings.target.postgres = value.parse().expect("a number"),
             "rerun" => settings.rerun = safemig_transforms::settings::Rerun::Plain,
+            "max-index-columns" => {
+                settings.max_index_columns =
+                    safemig_transforms::settings::MaxIndexColumns(value.parse().expect("a number"));
+            }
             "lock-timeout" => settings.lock_timeout = Some(value.trim_matches('"').to_owned()),
             "small-tables" => settings.small_tables = vec![value.trim_matches(['[', ']', '"']).to_owned()],
             other => panic!("unknown setting {other}"),
@@ -245,7 +335,13 @@ fn render(rule: &Rule, examples: &[Example]) -> String {
         if rule.section("Instead").is_some() {
             let _ = write!(out, "```text found\n{}```\n", example.found);
         } else {
+            if rule.is_about_application() {
+                let _ = write!(out, "```text found\n{}```\n\n", example.found);
+            }
             let _ = write!(out, "```python after\n{}```\n", example.after);
+        }
+        if let Some(new) = &example.new {
+            let _ = write!(out, "\n```python new\n{new}```\n");
         }
     }
     out
@@ -275,6 +371,12 @@ fn the_gallery_shows_what_the_program_does() {
         for example in &mut examples {
             let settings = settings(&example.settings);
             example.after = fix(rule, example.given.as_deref(), &example.before, &settings);
+            if rule.is_about_application() {
+                let (_, new, found) = study(example.given.as_deref(), &example.before, &settings);
+                (example.new, example.found) = (new, found);
+            } else if !rule.is_about_environment() {
+                example.new = new_revision(rule, example.given.as_deref(), &example.before, &settings);
+            }
             let name = format!("{}: {}", rule.name(), example.title);
             if rule.section("Instead").is_some() {
                 example.found = found(rule, example, &settings);

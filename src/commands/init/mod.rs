@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &InitArgs, global: &Global, terminal: &Terminal) ->
         filter: Filter { exclude: PathGlobs::none(), force: false },
         config: &config,
         postgres_version: arguments.alembic.postgres_version,
+        application: (false, false),
         virtual_env: None,
     })?;
     let Some(group) = histories.groups.first() else {
@@ -72,8 +73,8 @@ pub(super) fn run(arguments: &InitArgs, global: &Global, terminal: &Terminal) ->
     let shown: Vec<String> = changes.iter().map(|change| project::shown(&change.path, &directory)).collect();
     for (change, path) in changes.iter().zip(&shown) {
         terminal.print(&match &change.old {
-            Some(old) => diff::render(path, old, &change.new, terminal),
-            None => diff::created(path, &change.new, terminal),
+            Some(old) => diff::render(path, Some(old), &change.new, terminal),
+            None => diff::render(path, None, &change.new, terminal),
         })?;
     }
     if arguments.dry_run {

@@ -126,6 +126,7 @@ impl Printer<'_> {
                     lines.keeps_call = true;
                     continue;
                 }
+                Action::LeaveOut => continue,
                 Action::DropInvalidIndex { index, schema } => {
                     self.helper(&mut lines, Helper::DropInvalidIndex, &[self.name(index)], schema, "")
                 }
@@ -460,6 +461,9 @@ impl Printer<'_> {
                 None => append.push((*keyword, (*value).to_owned())),
             }
         }
+        if let Some(keep) = change.keep_columns {
+            edits.push(self.keep_columns(call, keep)?);
+        }
         if let Some(change) = &change.column {
             let mut arguments = call.arguments.iter_source_order();
             let column = arguments.find_map(|argument| argument.value().as_call_expr());
@@ -470,9 +474,29 @@ impl Printer<'_> {
         Ok(edits)
     }
 
+    /// `["a", "b", "c"]` → `["a", "b"]`.
+    fn keep_columns(&self, call: &ExprCall, keep: usize) -> Result<Edit, String> {
+        let columns = call.arguments.iter_source_order().find_map(|argument| match argument.value() {
+            Expr::List(list) => Some((&list.elts, list.end())),
+            Expr::Tuple(tuple) => Some((&tuple.elts, tuple.end())),
+            _ => None,
+        });
+        let kept =
+            columns.filter(|(list, _)| !list.iter().any(Expr::is_starred_expr)).and_then(|(list, end)| {
+                let (last, behind) = (list.get(keep.checked_sub(1)?)?, list.last()?);
+                Some((TextRange::new(last.end(), behind.end()), end))
+            });
+        let (range, end) = kept.ok_or_else(|| "its columns are not spelled out in the call".to_owned())?;
+        let behind = self.module.tokens().in_range(TextRange::new(range.start(), end));
+        if behind.iter().any(|token| token.kind() == TokenKind::Comment) {
+            return Err("there are comments among its columns".to_owned());
+        }
+        Ok(edit::replace(range, ""))
+    }
+
     /// Take out an argument, with the comma in front of it; where a comment stands in between, with
     /// the comma behind it, and its line where nothing else is left there.
-    fn without(&self, argument: TextRange) -> Result<Edit, String> {
+    pub(super) fn without(&self, argument: TextRange) -> Result<Edit, String> {
         let has_comment = |range| {
             self.module.tokens().in_range(range).iter().any(|token| token.kind() == TokenKind::Comment)
         };

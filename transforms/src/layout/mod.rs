@@ -27,7 +27,7 @@ use crate::operations::{Functions, Operation, OperationKind, Origin, Receiver};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::{BatchId, Value};
-use crate::recipe::{Action, Change, Recipe, Step};
+use crate::recipe::{Action, Around, Change, Recipe, Step};
 use crate::settings::Portability;
 
 /// An operation and the recipe that takes its place.
@@ -35,6 +35,18 @@ use crate::settings::Portability;
 pub struct Planned<'a> {
     pub operation: &'a Operation,
     pub recipe: &'a Recipe,
+}
+
+impl Planned<'_> {
+    /// Whether the statement is edited where it stands: in a block, or needing none.
+    fn stays(&self) -> bool {
+        self.operation.autocommit || self.recipe.around == Around::Nothing
+    }
+
+    /// Whether nothing of the statement is left.
+    fn is_left_out(&self) -> bool {
+        self.recipe.steps.iter().any(|step| step.action == Action::LeaveOut)
+    }
 }
 
 /// A keyword that lets a call run a second time (`if_not_exists`, `if_exists`).
@@ -132,6 +144,21 @@ pub fn with_keywords(module: &Module, calls: &[(TextRange, Vec<(&str, String)>)]
         edits.extend(printer.append(find_call(module.body(), *range)?, keywords));
     }
     edit::apply(module.source(), edits)
+}
+
+/// Leave a keyword out of a call; `None` when that can't be laid out.
+#[must_use]
+pub fn without_keyword(module: &Module, call: TextRange, keyword: &str) -> Option<String> {
+    if has_lone_carriage_return(module.source()) {
+        return None;
+    }
+    let renderer = Renderer::new(module);
+    let stylist = Stylist::from_tokens(module.tokens(), module.source());
+    let printer =
+        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let keyword = find_call(module.body(), call)?.arguments.find_keyword(keyword)?;
+    let edit = printer.without(keyword.range()).ok()?;
+    edit::apply(module.source(), vec![edit]).filter(|new| is_faithful(module, new))
 }
 
 /// Line breaks that only old Macintoshes understood: git and `patch` don't.
@@ -328,7 +355,7 @@ impl<'a> Layout<'a> {
             _ => None,
         };
         // In a block of its author's own, a batch operation stays with its batch.
-        let leaving = batch.filter(|_| !plan.operation.autocommit);
+        let leaving = batch.filter(|_| !plan.stays());
         if batch.is_some()
             && leaving.is_none()
             && change.is_some_and(|change| change.method.is_some() || change.column.is_some())
@@ -336,7 +363,17 @@ impl<'a> Layout<'a> {
             return Err("it stands in a batch block inside of an autocommit block".to_owned());
         }
         let printer = Printer { quote: self.quote_of(call.range()), ..self.printer };
+        if plan.is_left_out()
+            && (plan.operation.origin.repeated
+                || plan.operation.origin.sql.is_some()
+                || plan.operation.origin.call != origin.statement)
+        {
+            return Err("its statement does more than this".to_owned());
+        }
         let change = change.unwrap_or(&none);
+        if origin.sql.is_some() && change.keep_columns.is_some() {
+            return Err("its columns stand in SQL text".to_owned());
+        }
         let edits = match &origin.sql {
             Some(sql) if keeps_call => sql::edits(sql, change, self.module.source())?,
             Some(_) => Vec::new(),
@@ -450,7 +487,7 @@ impl<'a> Layout<'a> {
 
     fn batch_plans(&self, id: BatchId) -> Vec<usize> {
         self.plans_of_batch(id)
-            .filter(|index| !self.plans[*index].operation.autocommit && self.prepared.contains_key(index))
+            .filter(|index| !self.plans[*index].stays() && self.prepared.contains_key(index))
             .collect()
     }
 
@@ -469,10 +506,14 @@ impl<'a> Layout<'a> {
                 continue;
             }
             if let Some(plan) = self.plan_of(statement)
-                && self.plans[plan].operation.autocommit
+                && self.plans[plan].stays()
             {
                 if self.is_alone(body, index, parent) {
-                    self.in_place(statement, plan);
+                    if self.plans[plan].is_left_out() {
+                        self.leave_out(body, statement, plan);
+                    } else {
+                        self.in_place(statement, plan);
+                    }
                 }
                 index += 1;
                 continue;
@@ -505,10 +546,10 @@ impl<'a> Layout<'a> {
             Stmt::With(with) => !self.leaving(with).is_empty(),
             _ => self
                 .plan_of(statement)
-                .map(|plan| self.plans[plan].operation)
+                .map(|plan| &self.plans[plan])
                 // A batch operation leaves with its whole block or not at all.
-                .is_some_and(|operation| {
-                    !operation.autocommit && !matches!(operation.origin.receiver, Receiver::Batch(_))
+                .is_some_and(|plan| {
+                    !plan.stays() && !matches!(plan.operation.origin.receiver, Receiver::Batch(_))
                 }),
         }
     }
@@ -760,6 +801,27 @@ impl<'a> Layout<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Leave out a statement. The last one of a suite leaves `pass`.
+    fn leave_out(&mut self, body: &[Stmt], statement: &Stmt, plan: usize) {
+        let goes = |other: &Stmt| self.plan_of(other).is_some_and(|plan| self.plans[plan].is_left_out());
+        let stays = |other: &Stmt| !is_docstring(other) && !goes(other);
+        let is_last =
+            body.iter().rfind(|other| goes(other)).is_some_and(|last| last.range() == statement.range());
+        let edit = if !body.iter().any(stays) && is_last {
+            edit::replace(statement.range(), "pass")
+        } else {
+            let source = self.module.source();
+            let line =
+                TextRange::new(source.line_start(statement.start()), source.full_line_end(statement.end()));
+            let breaks = if source[line].ends_with('\n') { 0 } else { self.renderer.newline().len() };
+            // The last line of a file may have no line break of its own.
+            let start = line.start().to_usize().saturating_sub(breaks);
+            edit::replace(TextRange::new(TextSize::try_from(start).unwrap_or_default(), line.end()), "")
+        };
+        self.inline.push(edit);
+        self.placed.insert(plan);
     }
 
     /// A statement that stands in a block already.

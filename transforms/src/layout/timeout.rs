@@ -15,7 +15,7 @@ use crate::suppression::Suppressions;
 pub(super) fn limit<'a>(plan: &Planned<'a>) -> Option<&'a str> {
     match &plan.recipe.around {
         Around::LockTimeout(timeout) => Some(timeout),
-        Around::AutocommitBlock => None,
+        Around::AutocommitBlock | Around::Nothing => None,
     }
 }
 

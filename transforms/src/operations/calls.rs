@@ -9,7 +9,7 @@ use ruff_text_size::Ranged;
 
 use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
-    Definition, DropIndex, Generated, IndexDetails, IndexElement, InlineConstraint, OperationKind, TableArg,
+    Definition, DropIndex, Generated, IndexElement, IndexOptions, InlineConstraint, OperationKind, TableArg,
     TableName,
 };
 use crate::layout::call::quoted;
@@ -153,7 +153,7 @@ impl Call<'_> {
                 definition: self.index_definition(),
                 elements: self.elements(self.expr_after_table(&["columns"], 2)),
                 unique: self.flag("unique"),
-                details: self.index_details(),
+                options: IndexOptions::read(self.call, self.scope),
                 concurrently: self.flag("postgresql_concurrently"),
                 if_not_exists: self.flag("if_not_exists"),
                 only: false,
@@ -213,7 +213,7 @@ impl Call<'_> {
 
     /// `(a, b)`, when nothing else is said of an index.
     fn index_definition(&self) -> Option<String> {
-        if self.index_details()? != IndexDetails::default() {
+        if IndexOptions::read(self.call, self.scope) != IndexOptions::default() {
             return None;
         }
         let elements = self.elements(self.expr_after_table(&["columns"], 2))?;
@@ -245,34 +245,6 @@ impl Call<'_> {
     fn keywords(&self) -> Vec<String> {
         let keywords = self.call.arguments.keywords.iter();
         keywords.filter_map(|keyword| keyword.arg.as_ref().map(ToString::to_string)).collect()
-    }
-
-    /// What an index is besides its key.
-    fn index_details(&self) -> Option<IndexDetails> {
-        let mut details = IndexDetails::default();
-        for keyword in &self.call.arguments.keywords {
-            let name = keyword.arg.as_ref()?.as_str();
-            let value = self.scope.eval(&keyword.value);
-            match (name, value) {
-                ("postgresql_where", Value::Str(sql) | Value::Sql(sql)) => details.condition = Some(sql),
-                ("postgresql_using", Value::Str(method)) => details.method = Some(method),
-                ("postgresql_include", Value::List(columns)) => {
-                    let columns = columns.iter().map(|column| column.as_str().map(str::to_owned));
-                    details.include = columns.collect::<Option<_>>()?;
-                }
-                ("postgresql_ops", Value::Dict(classes)) => {
-                    let classes = classes.iter().map(|(column, class)| {
-                        Some((column.as_str()?.to_owned(), class.as_str()?.to_owned()))
-                    });
-                    details.classes = classes.collect::<Option<_>>()?;
-                }
-                ("postgresql_nulls_not_distinct", value) => details.nulls_not_distinct = value.truth()?,
-                (_, Value::None) => {}
-                _ if SAY_NOTHING_ELSE.contains(&name) || is_of_another_dialect(name) => {}
-                _ => return None,
-            }
-        }
-        Some(details)
     }
 
     /// Read `sa.Column(…)`, `sa.ForeignKeyConstraint(…)` and the like.
@@ -334,7 +306,7 @@ impl Call<'_> {
                     .skip(1)
                     .map(|arg| index_element(self.scope.eval(arg)))
                     .collect(),
-                details: inner.index_details(),
+                options: IndexOptions::read(call, self.scope),
             }),
             _ => definition.incomplete = true,
         }
@@ -465,7 +437,7 @@ impl Call<'_> {
                 name: None,
                 unique: flag("unique"),
                 elements: vec![IndexElement::Column(name.clone())],
-                details: Some(IndexDetails::default()),
+                options: IndexOptions::default(),
             });
         } else if flag("unique") {
             definition.constraints.push(unnamed(ConstraintKind::Unique, columns()));
@@ -499,23 +471,6 @@ fn referenced(column: &str) -> Option<TableName> {
         Some((schema, table)) => TableName::new(Some(schema), table),
         None => TableName::new(None, table),
     })
-}
-
-/// The keywords of `create_index` that are no part of what an index is besides its key.
-const SAY_NOTHING_ELSE: &[&str] = &[
-    "index_name",
-    "name",
-    "table_name",
-    "tablename",
-    "columns",
-    "schema",
-    "unique",
-    "if_not_exists",
-    "postgresql_concurrently",
-];
-
-fn is_of_another_dialect(keyword: &str) -> bool {
-    ["mysql_", "mariadb_", "mssql_", "sqlite_", "oracle_"].iter().any(|dialect| keyword.starts_with(dialect))
 }
 
 /// A server default as SQL: text is quoted.
@@ -661,7 +616,7 @@ impl Call<'_> {
 fn index_element(value: Value) -> IndexElement {
     match value {
         Value::Str(name) => IndexElement::Column(name),
-        Value::Sql(sql) => IndexElement::Expression(Some(sql)),
+        Value::Sql(sql) => IndexElement::sql(&sql),
         _ => IndexElement::Expression(None),
     }
 }

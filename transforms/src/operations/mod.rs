@@ -7,6 +7,7 @@
 
 mod calls;
 pub(crate) mod guard;
+mod index;
 mod lock;
 mod modules;
 pub mod sql;
@@ -21,6 +22,7 @@ use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
 pub(crate) use calls::callee;
+pub use index::IndexOptions;
 pub use lock::Locked;
 pub use modules::Modules;
 pub(crate) use walk::assign;
@@ -187,6 +189,15 @@ pub enum IndexElement {
     Expression(Option<String>),
 }
 
+impl std::fmt::Display for IndexElement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Column(sql) | Self::Expression(Some(sql)) => sql,
+            Self::Expression(None) => "(an expression)",
+        })
+    }
+}
+
 /// The kinds of constraints that have a name of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConstraintKind {
@@ -243,23 +254,7 @@ pub struct DeclaredIndex {
     pub name: Option<String>,
     pub unique: bool,
     pub elements: Vec<IndexElement>,
-    /// `None` when something of it is not known.
-    pub details: Option<IndexDetails>,
-}
-
-/// What an index is besides its key.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct IndexDetails {
-    /// `USING …`; `None` is `btree`.
-    pub method: Option<String>,
-    /// The operator classes that are given, by column or label.
-    pub classes: Vec<(String, String)>,
-    /// `INCLUDE (…)`.
-    pub include: Vec<String>,
-    /// `NULLS NOT DISTINCT`.
-    pub nulls_not_distinct: bool,
-    /// `WHERE …`, as SQL.
-    pub condition: Option<String>,
+    pub options: IndexOptions,
 }
 
 /// What comes with a column or a table.
@@ -500,8 +495,7 @@ pub struct CreateIndex {
     pub table: TableArg,
     pub elements: Option<Vec<IndexElement>>,
     pub unique: bool,
-    /// `None` when something of it is not known.
-    pub details: Option<IndexDetails>,
+    pub options: IndexOptions,
     pub concurrently: bool,
     pub if_not_exists: bool,
     /// `ON ONLY`: of a partitioned table, without its partitions.

@@ -322,7 +322,7 @@ impl Later<'_> {
             table: self.table.clone(),
             elements: Some(vec![crate::operations::IndexElement::Column(column.to_owned())]),
             unique,
-            details: Some(crate::operations::IndexDetails::default()),
+            options: crate::operations::IndexOptions::default(),
             concurrently: false,
             if_not_exists: false,
             only: false,

@@ -209,7 +209,7 @@ fn is_rebuilt(index: &Index, column: &str, effect: Effect) -> bool {
     let in_expression = index.elements.iter().any(|element| {
         matches!(element, IndexElement::Expression(Some(sql)) if mentions(sql, column))
     });
-    let condition = index.details.as_ref().and_then(|details| details.condition.as_ref());
+    let condition = index.options.known().and_then(|options| options.predicate.as_ref()?.as_ref());
     in_expression || condition.is_some_and(|condition| mentions(condition, column))
 }
 
@@ -425,12 +425,12 @@ fn copies(
 
 /// What follows the table's name, with the new column in the place of the old.
 fn definition(index: &Index, column: &str) -> Option<String> {
-    let details = index.details.as_ref()?;
+    let options = index.options.known()?;
     let new = format!("safemig_new_{column}");
     let renamed = |name: &str| quoted(if name == column { &new } else { name });
     let class = |name: &str| {
-        let class = details.classes.iter().find(|(known, _)| known == name);
-        class.map(|(_, class)| format!(" {class}")).unwrap_or_default()
+        let class = options.operator_class(name);
+        class.map(|class| format!(" {class}")).unwrap_or_default()
     };
     let elements = index.elements.iter().map(|element| match element {
         IndexElement::Column(name) => Some(format!("{}{}", renamed(name), class(name))),
@@ -440,16 +440,16 @@ fn definition(index: &Index, column: &str) -> Option<String> {
     if elements.is_empty() {
         return None;
     }
-    let mut text = details.method.as_ref().map(|method| format!("USING {method} ")).unwrap_or_default();
+    let mut text = options.method.as_ref().map(|method| format!("USING {method} ")).unwrap_or_default();
     text.push_str(&format!("({})", elements.join(", ")));
-    if !details.include.is_empty() {
-        let columns: Vec<_> = details.include.iter().map(|name| renamed(name)).collect();
+    if !options.include.is_empty() {
+        let columns: Vec<_> = options.include.iter().map(|name| renamed(name)).collect();
         text.push_str(&format!(" INCLUDE ({})", columns.join(", ")));
     }
-    if details.nulls_not_distinct {
+    if options.nulls_not_distinct {
         text.push_str(" NULLS NOT DISTINCT");
     }
-    if let Some(condition) = &details.condition {
+    if let Some(Some(condition)) = &options.predicate {
         text.push_str(&format!(" WHERE {}", in_index(condition, column, &new)?));
     }
     Some(text)

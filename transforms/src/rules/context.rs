@@ -26,6 +26,10 @@ pub struct Context<'a> {
     /// The operations of the same function that follow.
     pub later: &'a [Operation],
     pub settings: &'a Settings,
+    /// The database after all revisions.
+    pub end: &'a Catalog,
+    /// No other revision follows.
+    pub is_head: bool,
 }
 
 impl Context<'_> {

@@ -8,6 +8,7 @@ mod context;
 
 use std::collections::BTreeMap;
 
+use crate::application::{self, Study};
 use crate::environment::{self, Environment};
 use crate::operations::Operation;
 use crate::recipe::Recipe;
@@ -27,8 +28,14 @@ pub struct Rule {
 /// What a rule is asked about.
 #[derive(Debug, Clone, Copy)]
 enum Check {
-    /// One operation of a revision.
+    /// How one operation of a revision runs. It belongs to the first such rule that has something to say.
     Operation(fn(&Operation, &Context) -> Option<Violation>),
+    /// What one operation of a revision leads to, however it runs: said in addition.
+    Design(fn(&Operation, &Context) -> Option<Violation>),
+    /// The same, and what the models of an application declare.
+    Schema(fn(&Operation, &Context) -> Option<Violation>, ApplicationCheck),
+    /// All of an application.
+    Application(ApplicationCheck),
     /// One operation, for the case that no other rule changes it.
     Remaining(fn(&Operation, &Context) -> Option<Violation>),
     /// All of an `env.py`.
@@ -36,6 +43,8 @@ enum Check {
     /// One comment that suppresses others; what is wrong with it.
     Suppression(fn(&Examined) -> Option<String>),
 }
+
+type ApplicationCheck = fn(&Study) -> Vec<application::Violation>;
 
 /// What a rule says about one operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,30 +57,28 @@ pub struct Violation {
     pub fix: Result<Recipe, String>,
 }
 
+macro_rules! check {
+    (Schema, $module:ident) => {
+        Check::Schema($module::check, $module::check_models)
+    };
+    ($check:ident, $module:ident) => {
+        Check::$check($module::check)
+    };
+}
+
 macro_rules! rules {
-    (
-        Operation: $($operation:ident),* $(,)?;
-        Remaining: $($remaining:ident),* $(,)?;
-        Environment: $($environment:ident),* $(,)?;
-        Suppression: $($suppression:ident),* $(,)?
-    ) => {
-        rules![@
-            $($operation Operation,)*
-            $($remaining Remaining,)*
-            $($environment Environment,)*
-            $($suppression Suppression,)*
-        ];
+    ($($check:ident: $($module:ident),* $(,)?;)*) => {
+        rules![@ $($($module $check,)*)*];
     };
     (@ $($module:ident $check:ident,)*) => {
         $(mod $module;)*
 
-        /// All rules, in the order in which they are tried: an operation belongs to the first that
-        /// has something to say.
+        /// All rules, in the order in which they are tried.
         pub const RULES: &[Rule] = &[
             $(Rule {
                 module: stringify!($module),
                 source: include_str!(concat!(stringify!($module), ".rs")),
-                check: Check::$check($module::check),
+                check: check!($check, $module),
             }),*
         ];
     };
@@ -98,12 +105,18 @@ rules![
         prefer_jsonb,
         truncate_table,
         exclude_constraint;
+    Design:
+        limit_non_unique_index;
+    Schema:
+        ensure_index_not_covered;
+    Application:
+        verify_query_patterns_are_indexed;
     Remaining:
         lock_timeout;
     Environment:
         transaction_per_migration;
     Suppression:
-        unused_ignore,
+        unused_ignore;
 ];
 
 impl Rule {
@@ -163,8 +176,28 @@ impl Rule {
 
     pub(crate) fn check(&self, operation: &Operation, context: &Context) -> Option<Violation> {
         match self.check {
-            Check::Operation(check) | Check::Remaining(check) => check(operation, context),
-            Check::Environment(_) | Check::Suppression(_) => None,
+            Check::Operation(check)
+            | Check::Remaining(check)
+            | Check::Design(check)
+            | Check::Schema(check, _) => check(operation, context),
+            Check::Application(_) | Check::Environment(_) | Check::Suppression(_) => None,
+        }
+    }
+
+    /// Whether it judges what an operation leads to, and not how it runs.
+    #[must_use]
+    pub fn is_about_design(&self) -> bool {
+        matches!(self.check, Check::Design(_) | Check::Schema(..))
+    }
+
+    pub(crate) fn check_application(&self, study: &Study) -> Vec<application::Violation> {
+        match self.check {
+            Check::Application(check) | Check::Schema(_, check) => check(study),
+            Check::Operation(_)
+            | Check::Remaining(_)
+            | Check::Design(_)
+            | Check::Environment(_)
+            | Check::Suppression(_) => Vec::new(),
         }
     }
 
@@ -174,7 +207,12 @@ impl Rule {
         settings: &Settings,
     ) -> Vec<environment::Violation> {
         match self.check {
-            Check::Operation(_) | Check::Remaining(_) | Check::Suppression(_) => Vec::new(),
+            Check::Operation(_)
+            | Check::Remaining(_)
+            | Check::Design(_)
+            | Check::Schema(..)
+            | Check::Suppression(_)
+            | Check::Application(_) => Vec::new(),
             Check::Environment(check) => check(environment, settings),
         }
     }
@@ -182,7 +220,7 @@ impl Rule {
     pub(crate) fn check_suppression(&self, examined: &Examined) -> Option<String> {
         match self.check {
             Check::Suppression(check) => check(examined),
-            Check::Operation(_) | Check::Remaining(_) | Check::Environment(_) => None,
+            _ => None,
         }
     }
 
@@ -190,6 +228,12 @@ impl Rule {
     #[must_use]
     pub fn is_about_suppressions(&self) -> bool {
         matches!(self.check, Check::Suppression(_))
+    }
+
+    /// Whether it is about the application alone, and not about revisions.
+    #[must_use]
+    pub fn is_about_application(&self) -> bool {
+        matches!(self.check, Check::Application(_))
     }
 
     /// Whether it is about operations that stay as they are.

@@ -12,7 +12,7 @@ use squawk_syntax::ast::{
 };
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
-use super::{CreateIndex, DropIndex, IndexDetails, Object, OperationKind, TableArg, TableName, update};
+use super::{CreateIndex, DropIndex, IndexOptions, Object, OperationKind, TableArg, TableName, update};
 use crate::python::text::Text;
 use crate::python::value::{Arg, Value};
 
@@ -409,7 +409,7 @@ impl Reader<'_> {
             table: self.table_arg(&table.table_name_ref()?),
             elements: Some(elements.collect()),
             unique: create.unique_token().is_some(),
-            details: self.details(create),
+            options: self.index_options(create),
             concurrently: create.concurrently_token().is_some(),
             if_not_exists: create.if_not_exists().is_some(),
             only,
@@ -417,32 +417,25 @@ impl Reader<'_> {
         }))
     }
 
-    /// What an index is besides its key.
-    fn details(&self, create: &ast::CreateIndex) -> Option<IndexDetails> {
-        if !self.text.known || create.with_params().is_some() || create.tablespace_clause().is_some() {
-            return None;
-        }
+    fn index_options(&self, create: &ast::CreateIndex) -> IndexOptions {
+        let text = |node: &SyntaxNode| &self.text.value[extent(node)];
+        let include = create.index_include_clause().and_then(|clause| clause.syntax().children().last());
+        let include =
+            include.map(|list| text(&list).trim_matches(['(', ')']).split(',').map(identifier).collect());
         let method = create.using_method().and_then(|using| using.access_method_ref());
-        let include = match create.index_include_clause() {
-            Some(clause) => {
-                let text = self.of(&clause);
-                let columns = text[text.find('(')? + 1..].trim_end_matches(')').split(',');
-                columns.map(identifier).collect()
-            }
-            None => Vec::new(),
-        };
-        let condition = match create.where_clause() {
-            Some(clause) => Some(self.of(&clause.expr()?).to_owned()),
-            None => None,
-        };
-        let nulls = create.nulls_distinct_option().map(|option| self.of(&option).to_lowercase());
-        Some(IndexDetails {
-            method: method.map(|method| identifier(self.of(&method))),
-            classes: Vec::new(),
-            include,
-            nulls_not_distinct: nulls.is_some_and(|nulls| nulls.contains("not")),
-            condition,
-        })
+        let nulls = create.nulls_distinct_option();
+        IndexOptions {
+            method: method.map(|method| identifier(text(method.syntax()))),
+            predicate: create
+                .where_clause()
+                .map(|clause| clause.expr().map(|condition| text(condition.syntax()).to_owned())),
+            include: include.unwrap_or_default(),
+            operator_classes: Vec::new(),
+            nulls_not_distinct: nulls
+                .is_some_and(|option| text(option.syntax()).to_lowercase().contains("not")),
+            stored: create.with_params().is_some() || create.tablespace_clause().is_some(),
+            unclear: !self.text.known,
+        }
     }
 
     /// What follows the table's name.

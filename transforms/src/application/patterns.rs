@@ -1,0 +1,296 @@
+//! How rows of a table are looked for, and which index serves that.
+
+use std::collections::BTreeMap;
+
+use ruff_text_size::TextRange;
+
+use super::models::{Attribute, Models};
+use super::queries::{Comparison, Entity, Key, Query};
+use crate::catalog::{Catalog, Index};
+use crate::operations::{IndexElement, IndexOptions, TableName};
+use crate::revision::NewIndex;
+
+/// A way in which rows of one table are looked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pattern {
+    pub(crate) table: TableName,
+    /// Compared with `=`, in the order of the conditions.
+    equal: Vec<Key>,
+    /// Compared with `=` as well, but many rows are equal.
+    few: Vec<Key>,
+    range: Vec<Key>,
+    prefix: Vec<Key>,
+    /// Sorted by, and only the first rows are wanted; with whether downwards.
+    order: Vec<(Key, bool)>,
+}
+
+/// The place where rows are looked for: a file and a range in it.
+pub(crate) type Place = (usize, TextRange);
+
+/// Every index that the database or the models have, as the keys that it begins with.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    by_table: BTreeMap<TableName, Vec<Vec<Key>>>,
+}
+
+impl Served {
+    pub(super) fn new(models: &Models, database: Option<&Catalog>) -> Self {
+        let mut served = Self::default();
+        for (table, known) in &models.tables {
+            for index in &known.indexes {
+                served.add(table, &index.index);
+            }
+        }
+        let Some(database) = database else { return served };
+        for table in models.tables.keys() {
+            for (_, index) in database.indexes_of(table) {
+                served.add(table, index);
+            }
+            let Some(known) = database.table(table) else { continue };
+            let unnamed = known.unnamed_keys.iter().chain([&known.key]);
+            for columns in unnamed.filter(|columns| !columns.is_empty()) {
+                let keys = columns.iter().cloned().map(Key::Column).collect();
+                served.by_table.entry(table.clone()).or_default().push(keys);
+            }
+        }
+        served
+    }
+
+    fn add(&mut self, table: &TableName, index: &Index) {
+        let keys = index.elements.iter().map_while(key_of).collect();
+        self.by_table.entry(table.clone()).or_default().push(keys);
+    }
+
+    /// Take an index for there.
+    pub(crate) fn create(&mut self, index: &NewIndex) {
+        let keys = index.elements.iter().map_while(key_of).collect();
+        self.by_table.entry(index.table.clone()).or_default().push(keys);
+    }
+
+    /// Whether an index narrows the search at all. It may not be the best one; that is left to people.
+    pub(crate) fn serves(&self, pattern: &Pattern) -> bool {
+        let indexes = self.by_table.get(&pattern.table).map(Vec::as_slice).unwrap_or_default();
+        indexes.iter().any(|keys| {
+            let Some(first) = keys.first() else { return false };
+            pattern.equal.contains(first)
+                // The value that is looked for may be the rare one.
+                || pattern.few.contains(first)
+                || pattern.range.contains(first)
+                || pattern.prefix.contains(first)
+                || pattern.order.first().is_some_and(|(key, _)| key == first)
+        })
+    }
+}
+
+/// What an element of an index is compared as.
+fn key_of(element: &IndexElement) -> Option<Key> {
+    match element {
+        IndexElement::Column(column) => Some(Key::Column(column.clone())),
+        IndexElement::Expression(Some(sql)) => {
+            let bare = sql.split(" DESC").next()?.split(" ASC").next()?.trim();
+            let bare = bare.split(" desc").next()?.split(" asc").next()?.split_whitespace().next()?;
+            let lower = bare.to_lowercase();
+            match lower.strip_suffix(')').and_then(|call| call.split_once('(')) {
+                Some((function, column)) => {
+                    let column = column.trim_matches(['(', ')', '"', ' ']).split("::").next()?;
+                    Some(Key::Function(function.to_owned(), column.trim_matches(['(', ')']).to_owned()))
+                }
+                None => Some(Key::Column(bare.trim_matches('"').to_owned())),
+            }
+        }
+        IndexElement::Expression(None) => None,
+    }
+}
+
+/// The patterns of a query.
+pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<Pattern> {
+    let mut patterns: Vec<(Entity, Pattern)> = Vec::new();
+    let single = query.entities.len() == 1;
+    for entity in &query.entities {
+        let mut pattern = Pattern {
+            table: entity.table.clone(),
+            equal: Vec::new(),
+            few: Vec::new(),
+            range: Vec::new(),
+            prefix: Vec::new(),
+            order: Vec::new(),
+        };
+        for condition in query.conditions.iter().filter(|condition| condition.entity == *entity) {
+            let few = matches!(&condition.key, Key::Column(column)
+                if models.column(&entity.table, column).is_none_or(|column| column.few_values));
+            let list = match condition.comparison {
+                Comparison::Equal if few => &mut pattern.few,
+                Comparison::Equal => &mut pattern.equal,
+                Comparison::Few => &mut pattern.few,
+                Comparison::Range => &mut pattern.range,
+                Comparison::Prefix => &mut pattern.prefix,
+                Comparison::Join(..) => continue,
+            };
+            if !list.contains(&condition.key) {
+                list.push(condition.key.clone());
+            }
+        }
+        if single
+            && query.limited
+            && !query.grouped
+            // With other conditions, it depends on the rows whether sorting or finding them takes longer.
+            && !(query.filtered && query.conditions.is_empty())
+            && let Some(order) = &query.order
+            && order.iter().all(|(of, ..)| of == entity)
+        {
+            pattern.order = order.iter().map(|(_, key, down)| (key.clone(), *down)).collect();
+        }
+        patterns.push((entity.clone(), pattern));
+    }
+    // Where few rows of one table are found by an index, the other is looked up by the column that joins them.
+    let bound: Vec<bool> = patterns
+        .iter()
+        .map(|(_, pattern)| {
+            !pattern.equal.is_empty()
+                && served.serves(&Pattern { order: Vec::new(), range: Vec::new(), ..pattern.clone() })
+        })
+        .collect();
+    let is_bound =
+        |entity: &Entity| query.entities.iter().zip(&bound).any(|(known, bound)| known == entity && *bound);
+    let mut more = Vec::new();
+    for condition in &query.conditions {
+        let Comparison::Join(other, other_key) = &condition.comparison else { continue };
+        for (from, to, key) in
+            [(other, &condition.entity, &condition.key), (&condition.entity, other, other_key)]
+        {
+            if is_bound(from) {
+                more.push((to.clone(), key.clone()));
+            }
+        }
+    }
+    for (entity, key) in more {
+        for (known, pattern) in &mut patterns {
+            if *known == entity && !pattern.equal.contains(&key) {
+                pattern.equal.push(key.clone());
+            }
+        }
+    }
+    patterns.into_iter().map(|(_, pattern)| pattern).collect()
+}
+
+/// What relationships look for when they are loaded: the rows of the other side, by the foreign key there.
+pub(super) fn of_relationships(models: &Models) -> Vec<(Pattern, Place)> {
+    let mut found = Vec::new();
+    for model in &models.models {
+        for attribute in model.attributes.values() {
+            let Attribute::Relationship(relationship) = attribute else { continue };
+            if relationship.special {
+                continue;
+            }
+            let Some(target) =
+                relationship.target.as_deref().and_then(|name| models.model_named(name, relationship.file))
+            else {
+                continue;
+            };
+            let target = &models.models[target].table;
+            let mut looked_up = Vec::new();
+            match &relationship.secondary {
+                Some(Some(secondary)) => {
+                    looked_up.extend(reference(models, secondary, &model.table));
+                    if relationship.backref {
+                        looked_up.extend(reference(models, secondary, target));
+                    }
+                }
+                Some(None) => continue,
+                None => {
+                    let here = reference(models, &model.table, target);
+                    let there = reference(models, target, &model.table);
+                    match (here, there) {
+                        (None, Some(there)) => looked_up.push(there),
+                        (Some(here), None) if relationship.backref => looked_up.push(here),
+                        _ => {}
+                    }
+                }
+            }
+            for (table, column) in looked_up {
+                let pattern = Pattern {
+                    table,
+                    equal: vec![Key::Column(column)],
+                    few: Vec::new(),
+                    range: Vec::new(),
+                    prefix: Vec::new(),
+                    order: Vec::new(),
+                };
+                found.push((pattern, (relationship.file, relationship.range)));
+            }
+        }
+    }
+    found
+}
+
+/// The one foreign key of a table that references another.
+fn reference(models: &Models, from: &TableName, to: &TableName) -> Option<(TableName, String)> {
+    let mut columns = models
+        .tables
+        .get(from)?
+        .columns
+        .iter()
+        .filter(|column| column.foreign.as_ref().is_some_and(|(table, _)| table == to));
+    let first = columns.next()?;
+    columns.next().is_none().then(|| (from.clone(), first.name.clone()))
+}
+
+impl Pattern {
+    /// The key of an index that would serve it, at most `most` elements; `None` when none would help for sure.
+    pub(super) fn key(&self, models: &Models, most: usize) -> Option<Vec<(Key, Option<&'static str>)>> {
+        let plain = |keys: &[Key]| keys.iter().take(most).map(|key| (key.clone(), None)).collect::<Vec<_>>();
+        if !self.equal.is_empty() {
+            let mut keys = plain(&self.equal);
+            let one_way = self.order.windows(2).all(|pair| pair[0].1 == pair[1].1);
+            for (key, _) in self.order.iter().filter(|_| one_way) {
+                if keys.len() < most && !keys.iter().any(|(known, _)| known == key) {
+                    keys.push((key.clone(), None));
+                }
+            }
+            return Some(keys);
+        }
+        if let [Key::Column(column)] = &self.prefix[..] {
+            let is_text = models.column(&self.table, column).is_some_and(|column| column.text);
+            return is_text.then(|| vec![(self.prefix[0].clone(), Some("text_pattern_ops"))]);
+        }
+        let temporal = self.range.iter().find(|key| {
+            matches!(key, Key::Column(column)
+                if models.column(&self.table, column).is_some_and(|column| column.temporal))
+        });
+        if let Some(key) = temporal {
+            return Some(vec![(key.clone(), None)]);
+        }
+        let one_way = self.order.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let any_filter = !(self.few.is_empty() && self.range.is_empty() && self.prefix.is_empty());
+        (!self.order.is_empty() && one_way && !any_filter)
+            .then(|| self.order.iter().take(most).map(|(key, _)| (key.clone(), None)).collect())
+    }
+
+    /// The columns that it uses.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        let order = self.order.iter().map(|(key, _)| key);
+        let keys = self.equal.iter().chain(&self.few).chain(&self.range).chain(&self.prefix).chain(order);
+        keys.map(|key| match key {
+            Key::Column(column) | Key::Function(_, column) => column.as_str(),
+        })
+    }
+}
+
+/// The index for a key.
+pub(super) fn index(table: &TableName, key: &[(Key, Option<&'static str>)], name: String) -> NewIndex {
+    let elements = key.iter().map(|(key, _)| match key {
+        Key::Column(column) => IndexElement::Column(column.clone()),
+        Key::Function(function, column) => IndexElement::Expression(Some(format!("{function}({column})"))),
+    });
+    let classes = key.iter().filter_map(|(key, class)| match (key, class) {
+        (Key::Column(column), Some(class)) => Some((column.clone(), (*class).to_owned())),
+        _ => None,
+    });
+    NewIndex {
+        name,
+        table: table.clone(),
+        unique: false,
+        elements: elements.collect(),
+        options: IndexOptions { operator_classes: classes.collect(), ..IndexOptions::default() },
+    }
+}

@@ -1,0 +1,76 @@
+//! Have an index for what the application looks for.
+//!
+//! ## Why is this unsafe?
+//! A query that no index serves reads the whole table each time. That is fast as long as the table is small, and
+//! nobody notices until it isn't.
+//!
+//! This rule reads the application: its models (declarative ones, mixins, `Table(…)`, `SQLModel`, Flask's)
+//! and its queries (`select()`, `session.query()`, `Model.query`, `update()`, `delete()`, joins, relationships). It
+//! compares what they look for with the indexes of the database that the migrations make, or with those of the
+//! models where there are no migrations. Columns that hold few values (booleans, enums, `status`) don't count by
+//! themselves, nor do `small-tables`.
+//!
+//! Nothing is reported that was not resolved; `--statistics` says how many queries were, and why others were not.
+//! One line each says where models and migrations don't have the same indexes.
+//!
+//! It is checked where application files are named (`safemig check src/`), or where it is selected by name.
+//!
+//! ## Unsafe
+//! ```python
+//! class Order(Base):
+//!     __tablename__ = "orders"
+//!
+//!     id: Mapped[int] = mapped_column(primary_key=True)
+//!     customer_id: Mapped[int] = mapped_column(Integer)
+//!
+//!
+//! def orders_of(session, customer_id):
+//!     return session.scalars(select(Order).where(Order.customer_id == customer_id)).all()
+//! ```
+//!
+//! ## Safe
+//! ```python
+//! class Order(Base):
+//!     __tablename__ = "orders"
+//!
+//!     id: Mapped[int] = mapped_column(primary_key=True)
+//!     customer_id: Mapped[int] = mapped_column(Integer, index=True)
+//!
+//!
+//! def orders_of(session, customer_id):
+//!     return session.scalars(select(Order).where(Order.customer_id == customer_id)).all()
+//! ```
+//!
+//! ## Fix safety
+//! The fix declares the index on the model, and writes a revision at the head that creates it concurrently. It is
+//! unsafe because an index is not free: whether the queries are worth it is for people to say.
+
+use crate::application::{Study, Violation};
+
+pub(super) fn check(study: &Study) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for missing in study.missing() {
+        let mut places = missing.places.into_iter();
+        let Some((file, range)) = places.next() else { continue };
+        let also: Vec<_> = places.collect();
+        let columns: Vec<_> = missing.index.elements.iter().map(|element| format!("`{element}`")).collect();
+        let who = match also.len() {
+            0 => "1 place looks".to_owned(),
+            others => format!("{} places look", others + 1),
+        };
+        found.push(Violation {
+            message: format!(
+                "{who} for rows of `{}` by {}, and no index helps",
+                missing.index.table,
+                columns.join(", ")
+            ),
+            label: "all rows are read".to_owned(),
+            file,
+            range,
+            also,
+            fix: missing.fix,
+        });
+    }
+    found.extend(study.disagreements());
+    found
+}
