@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const PATIENCE_MS: u64 = 60_000;
 
 const BASE: &str = "from alembic import op\nimport sqlalchemy as sa\n\nrevision = 'aaa'\ndown_revision = None\n\n\n\
-def upgrade():\n    for name in ('a', 'b'):\n        op.create_table(name, sa.Column('id', sa.Integer, primary_key=True))\n\n\n\
+def upgrade():\n    for name in ('a', 'b'):\n        op.create_table(name, sa.Column('id', sa.Integer), sa.Column('x', sa.Integer))\n\n\n\
 def downgrade():\n    op.drop_table('b')\n    op.drop_table('a')\n";
 
 /// Three fixes: two indexes and a check constraint.
@@ -26,7 +26,7 @@ op.create_check_constraint('ck_a', 'a', 'id > 0')\n\n\ndef downgrade():\n    pas
 
 /// One more index.
 const ONE: &str = "from alembic import op\n\nrevision = 'ccc'\ndown_revision = 'bbb'\n\n\n\
-def upgrade():\n    op.create_index('ix_c', 'a', ['id'])\n\n\ndef downgrade():\n    pass\n";
+def upgrade():\n    op.create_index('ix_c', 'a', ['x'])\n\n\ndef downgrade():\n    pass\n";
 
 /// Nothing can be done about it.
 const UNFIXABLE: &str = "from alembic import op\n\nrevision = 'ddd'\ndown_revision = 'ccc'\n\n\n\

@@ -14,7 +14,9 @@ use support::{SA20, Turn, root, safemig};
 use tempfile::TempDir;
 
 const FIRST: &str = "\"\"\"start\"\"\"\nfrom alembic import op\nimport sqlalchemy as sa\n\nrevision = 'r0000'\n\
-down_revision = None\n\n\ndef upgrade():\n    op.create_table('a', sa.Column('id', sa.Integer, primary_key=True))\n\n\n\
+down_revision = None\n\n\ndef upgrade():\n    op.create_table(\n        'a', sa.Column('id', sa.Integer, primary_key=True), sa.Column('c1', sa.Integer), sa.Column('c2', sa.Integer),\n        \
+sa.Column('c3', sa.Integer), sa.Column('c4', sa.Integer), sa.Column('c5', sa.Integer), sa.Column('c6', sa.Integer),\n        \
+sa.Column('c7', sa.Integer), sa.Column('c8', sa.Integer), sa.Column('c9', sa.Integer))\n\n\n\
 def downgrade():\n    op.drop_table('a')\n";
 
 /// Why the index of a table that a function names is left.
@@ -24,7 +26,7 @@ const UNKNOWN: &str = "the table's name is not known before the migration runs";
 fn indexed(number: usize) -> String {
     format!(
         "\"\"\"index {number}\"\"\"\nfrom alembic import op\n\nrevision = 'r{number:04}'\ndown_revision = 'r{:04}'\n\n\n\
-         def upgrade():\n    op.create_index('ix_{number}', 'a', ['id'])\n\n\n\
+         def upgrade():\n    op.create_index('ix_{number}', 'a', ['c{number}'])\n\n\n\
          def downgrade():\n    op.drop_index('ix_{number}', 'a')\n",
         number - 1
     )
@@ -142,7 +144,7 @@ fn what_is_left_is_counted_with_its_reason() {
     project.write(
         "m/versions/r0003.py",
         &indexed(3)
-            .replace("op.create_index('ix_3', 'a', ['id'])", "op.create_index('ix_3', get_table(), ['id'])"),
+            .replace("op.create_index('ix_3', 'a', ['c3'])", "op.create_index('ix_3', get_table(), ['id'])"),
     );
     project.write(
         "m/versions/r0004.py",
