@@ -505,12 +505,6 @@ impl Text {
     pub fn end_of(&self, range: &Range<usize>) -> Option<TextSize> {
         Some(self.source_of(self.character_before(range.end)?)?.1.end())
     }
-
-    /// Whether all of the literals are within some place of the source.
-    #[must_use]
-    pub fn is_within(&self, range: TextRange) -> bool {
-        self.literals.iter().all(|literal| range.contains_range(literal.content))
-    }
 }
 
 impl Literal {
