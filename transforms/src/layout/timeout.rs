@@ -4,8 +4,11 @@ use ruff_python_ast::{Expr, Stmt, StmtWith};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
+use super::block::header_range;
+use super::call::Lines;
 use super::helpers::Helper;
-use super::{Layout, Lines, Planned, Prepared, header_range};
+use super::prepare::Prepared;
+use super::{Layout, Planned};
 use crate::operations::Receiver;
 use crate::python::edit;
 use crate::recipe::Around;

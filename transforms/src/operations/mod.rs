@@ -25,7 +25,7 @@ pub(crate) use calls::callee;
 pub use index::IndexOptions;
 pub use lock::Locked;
 pub use modules::Modules;
-pub(crate) use walk::assign;
+pub(crate) use walk::names::assign;
 pub use walk::{Functions, Walked};
 
 /// One thing that a migration does to the database.

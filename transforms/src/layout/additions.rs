@@ -1,0 +1,232 @@
+//! What a rewritten file gets besides its statements: helper functions, imports, and calls at the top of functions and
+//! `except` clauses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruff_python_ast::visitor::Visitor;
+use ruff_python_ast::{ExceptHandler, Stmt, StmtFunctionDef};
+use ruff_source_file::LineRanges;
+use ruff_text_size::{Ranged, TextRange, TextSize};
+
+use super::Layout;
+use super::helpers::Helper;
+use crate::operations::{Functions, Operation, Receiver};
+use crate::python::edit::Edit;
+use crate::python::value::Value;
+use crate::python::{Module, edit};
+
+/// How the file's helpers can call the operations.
+pub(super) enum ModuleOp {
+    Named(String),
+    /// `from alembic import op` is missing; it goes to this place.
+    Missing(TextSize),
+}
+
+impl ModuleOp {
+    pub(super) fn find(module: &Module) -> Self {
+        let functions = Functions::new(module);
+        let scope = functions.scope();
+        if let Some(name) = scope.name_of(&Value::Op) {
+            return Self::Named(name.to_owned());
+        }
+        if let Some(name) = scope.name_of(&Value::Alembic) {
+            return Self::Named(format!("{name}.op"));
+        }
+        let import = module.body().iter().rfind(|statement| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|name| name.as_str().starts_with("alembic")))
+        });
+        let first = import.or_else(|| module.body().iter().find(|statement| !is_docstring(statement)));
+        Self::Missing(first.map_or_else(TextSize::default, Ranged::end))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::Missing(_) => "op",
+        }
+    }
+}
+
+pub(super) fn is_docstring(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
+}
+impl<'a> Layout<'a> {
+    /// Whether the file has a function of a helper's name that is not the helper.
+    pub(super) fn is_taken(&self, helper: Helper) -> bool {
+        self.module.body().iter().any(|statement| {
+            matches!(statement, Stmt::FunctionDef(function)
+                if function.name.as_str() == helper.name() && Helper::of(function).is_none())
+        })
+    }
+
+    /// The `upgrade` or `downgrade` that an operation stands in.
+    pub(super) fn function_around(&self, operation: &Operation) -> Option<&'a StmtFunctionDef> {
+        self.module.body().iter().find_map(|statement| match statement {
+            Stmt::FunctionDef(function)
+                if matches!(function.name.as_str(), "upgrade" | "downgrade")
+                    && function.range().contains_range(operation.origin.statement) =>
+            {
+                Some(function)
+            }
+            _ => None,
+        })
+    }
+
+    /// What has to happen before any condition is looked at stands at the beginning of the function.
+    pub(super) fn insert_prologues(&self, edits: &mut Vec<Edit>) {
+        let newline = self.renderer.newline();
+        let unit = self.printer.stylist.indentation().as_str();
+        let mut prologues: BTreeMap<TextSize, (String, Vec<&String>)> = BTreeMap::new();
+        for plan in &self.placed {
+            let Some(prepared) = self.prepared.get(plan) else { continue };
+            let function = self.function_around(self.plans[*plan].operation);
+            let Some(first) =
+                function.and_then(|function| function.body.iter().find(|statement| !is_docstring(statement)))
+            else {
+                continue;
+            };
+            let at = self.module.source().line_start(first.start());
+            let indentation = self.renderer.indentation(first.start());
+            let header =
+                format!("{indentation}with {}.get_context().autocommit_block():{newline}", prepared.op);
+            let (_, lines) = prologues.entry(at).or_insert_with(|| (header, Vec::new()));
+            lines.extend(&prepared.lines.first);
+        }
+        for (at, (header, lines)) in prologues.into_iter().filter(|(_, (_, lines))| !lines.is_empty()) {
+            let indentation = &header[..header.len() - header.trim_start().len()];
+            let body = lines.iter().flat_map(|line| [indentation, unit, line.as_str(), newline]);
+            edits.push(edit::insert(at, [header.as_str()].into_iter().chain(body).collect::<String>()));
+        }
+    }
+
+    /// What an `except` would go on from ends the migration on PostgreSQL: in the transaction that it was in, the
+    /// next statement would have failed.
+    pub(super) fn insert_failures(&mut self, edits: &mut Vec<Edit>) {
+        let placed = self.placed.iter().map(|plan| &self.plans[*plan].operation.origin);
+        let handlers: BTreeSet<(TextSize, TextSize)> = placed
+            .flat_map(|origin| &origin.handlers)
+            .map(|handler| (handler.start(), handler.end()))
+            .collect();
+        for (start, end) in handlers {
+            let handler = TextRange::new(start, end);
+            let Some(first) = first_of_handler(self.module.body(), handler) else { continue };
+            let indentation = self.renderer.indentation(first);
+            let call = Helper::FailOnPostgresql.name();
+            edits.push(edit::insert(first, format!("{call}(){}{indentation}", self.renderer.newline())));
+            self.helpers.insert(Helper::FailOnPostgresql);
+        }
+    }
+
+    pub(super) fn insert_helpers(&self, edits: &mut Vec<Edit>) {
+        let newline = self.renderer.newline();
+        let uses_import = self.placed.iter().any(|plan| {
+            matches!(
+                self.plans[*plan].operation.origin.receiver,
+                Receiver::Function | Receiver::Bind | Receiver::Other
+            )
+        });
+        if let ModuleOp::Missing(at) = &self.import
+            && (uses_import || !self.helpers.is_empty())
+        {
+            edits.push(edit::insert(self.renderer.line_end(*at), format!("{newline}from alembic import op")));
+        }
+        let defined = |helper: &Helper| {
+            self.module.body().iter().any(|statement| {
+                matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == helper.name())
+            })
+        };
+        let mut helpers = self.helpers.clone();
+        helpers.extend(self.helpers.iter().flat_map(|helper| helper.needs()));
+        let missing: Vec<_> = helpers.iter().filter(|helper| !defined(helper)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let last = self.module.body().iter().rfind(|statement| {
+            matches!(statement, Stmt::FunctionDef(function)
+                if matches!(function.name.as_str(), "upgrade" | "downgrade"))
+        });
+        let at = match last.or(self.module.body().last()) {
+            Some(statement) => self.end_of_suite(statement.end()),
+            None => return,
+        };
+        let unit = self.printer.stylist.indentation().as_str();
+        let mut text = String::new();
+        for (module, name) in missing.iter().filter_map(|helper| helper.import()) {
+            edits.extend(self.import_of(module, name));
+        }
+        for helper in missing {
+            let source = helper.source(self.import.name(), unit, newline);
+            text.push_str(&newline.repeat(3));
+            text.push_str(source.trim_end());
+        }
+        edits.push(edit::insert(at, text));
+    }
+
+    /// `from module import name` in front of the other imports, unless it is there. The module is one of
+    /// the standard library.
+    fn import_of(&self, module: &str, name: &str) -> Option<Edit> {
+        let imports = |statement: &Stmt| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|from| from.as_str() == module)
+                    && import.names.iter().any(|alias| alias.name.as_str() == name && alias.asname.is_none()))
+        };
+        let body = self.module.body();
+        if body.iter().any(imports) {
+            return None;
+        }
+        let is_future = |statement: &Stmt| {
+            matches!(statement, Stmt::ImportFrom(import)
+                if import.module.as_ref().is_some_and(|from| from.as_str() == "__future__"))
+        };
+        let newline = self.renderer.newline();
+        let first = body.iter().find(|statement| !is_docstring(statement) && !is_future(statement))?;
+        let other_group = match first {
+            Stmt::Import(import) => import.names.first().map(|alias| alias.name.as_str()),
+            Stmt::ImportFrom(import) => import.module.as_ref().map(ruff_python_ast::Identifier::as_str),
+            _ => None,
+        };
+        let installed = |name: &str| name.starts_with("alembic") || name.starts_with("sqlalchemy");
+        let blank = if other_group.is_none_or(installed) { newline } else { "" };
+        let at = self.module.source().line_start(first.start());
+        Some(edit::insert(at, format!("from {module} import {name}{newline}{blank}")))
+    }
+
+    /// The end of a function's last line, indented comments that follow included.
+    pub(super) fn end_of_suite(&self, end: TextSize) -> TextSize {
+        let source = self.module.source();
+        let mut at = self.renderer.line_end(end);
+        let mut line = source.full_line_end(end);
+        while line.to_usize() < source.len() {
+            let text = source.line_str(line);
+            let trimmed = text.trim();
+            if trimmed.starts_with('#') && text.starts_with([' ', '\t']) {
+                at = self.renderer.line_end(line);
+            } else if !trimmed.is_empty() {
+                break;
+            }
+            line = source.full_line_end(line);
+        }
+        at
+    }
+}
+
+/// Where the first statement of an `except` clause begins.
+pub(super) fn first_of_handler(body: &[Stmt], handler: TextRange) -> Option<TextSize> {
+    struct Find {
+        handler: TextRange,
+        first: Option<TextSize>,
+    }
+    impl<'a> Visitor<'a> for Find {
+        fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+            if handler.range() == self.handler {
+                let ExceptHandler::ExceptHandler(handler) = handler;
+                self.first = handler.body.first().map(Ranged::start);
+            }
+            ruff_python_ast::visitor::walk_except_handler(self, handler);
+        }
+    }
+    let mut find = Find { handler, first: None };
+    find.visit_body(body);
+    find.first
+}

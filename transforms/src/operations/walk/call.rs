@@ -1,0 +1,540 @@
+//! What a call does: an operation, SQL, a function of the file or of another module.
+
+use std::sync::Arc;
+
+use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::visitor::{Visitor, walk_expr};
+use ruff_python_ast::{Expr, ExprCall, Stmt, StmtFunctionDef};
+use ruff_text_size::{Ranged, TextRange};
+
+use super::super::calls::{Call, callee};
+use super::super::{
+    AddConstraint, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg, sql,
+    update,
+};
+use super::names::assigned;
+use super::{Frame, Functions, Walker};
+use crate::layout::helpers::Helper;
+use crate::naming;
+use crate::python::text::Text;
+use crate::python::value::{Arg, Value};
+
+/// Functions that call functions are followed this deep.
+const MAX_CALLS: usize = 8;
+
+/// What the helper functions do that prove a column to have no NULL.
+fn proof(helper: Helper, table: TableArg, column: &Arg) -> Vec<OperationKind> {
+    let (Some(known), Some(column)) = (table.known(), column.value.symbol()) else { return Vec::new() };
+    let name = format!("{}{}_{column}_nn", naming::TEMPORARY, known.name);
+    if helper == Helper::DropNotNullProof {
+        return vec![OperationKind::DropConstraint { table, name: Arg::of(&name), if_exists: true }];
+    }
+    let add = OperationKind::AddConstraint(AddConstraint {
+        name: Arg::of(&name),
+        table,
+        kind: ConstraintKind::Check,
+        columns: None,
+        condition: Some(format!("\"{column}\" IS NOT NULL")),
+        referent: None,
+        not_valid: true,
+        deferrable: None,
+        initially: None,
+        keywords: Vec::new(),
+    });
+    vec![add, OperationKind::ValidateConstraint { table: known, name }]
+}
+impl<'a> Walker<'a, '_> {
+    /// Read every call of an expression, outermost first.
+    pub(super) fn expression(
+        &mut self,
+        expression: &'a Expr,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+        alone: bool,
+    ) {
+        match expression {
+            Expr::Call(call) => {
+                if !self.call(call, statement, frame, alone) {
+                    self.inner_calls(expression, statement, frame);
+                }
+            }
+            Expr::StringLiteral(_) | Expr::Name(_) | Expr::NoneLiteral(_) => {}
+            _ => self.inner_calls(expression, statement, frame),
+        }
+    }
+
+    fn inner_calls(&mut self, expression: &'a Expr, statement: &'a Stmt, frame: &mut Frame<'a>) {
+        let mut found = Calls { outermost: expression.range(), calls: Vec::new(), repeated: false };
+        walk_expr(&mut found, expression);
+        let repeated = frame.repeated;
+        frame.repeated |= found.repeated;
+        for call in found.calls {
+            if !self.call(call, statement, frame, false) {
+                self.inner_calls_of(call, statement, frame);
+            }
+        }
+        frame.repeated = repeated;
+    }
+
+    fn inner_calls_of(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) {
+        let mut found = Calls { outermost: call.range(), calls: Vec::new(), repeated: false };
+        ruff_python_ast::visitor::walk_arguments(&mut found, &call.arguments);
+        found.visit_expr(&call.func);
+        for inner in found.calls {
+            if !self.call(inner, statement, frame, false) {
+                self.inner_calls_of(inner, statement, frame);
+            }
+        }
+    }
+
+    /// Read one call; `false` when it is no operation, so that its arguments may hold some.
+    fn call(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>, alone: bool) -> bool {
+        let receiver = self.receiver(call, frame);
+        let method = match (&receiver, &*call.func) {
+            (Some(Receiver::Function), Expr::Name(name)) => match frame.scope.get(&name.id) {
+                Some(Value::OpFunction(function)) => function.clone(),
+                _ => return false,
+            },
+            (_, Expr::Attribute(attribute)) => attribute.attr.to_string(),
+            (_, Expr::Name(name)) => {
+                let definition = frame
+                    .local
+                    .get(name.id.as_str())
+                    .or_else(|| self.functions.definitions.get(name.id.as_str()));
+                if let Some(definition) = definition.copied() {
+                    self.inline(definition, call, statement, frame);
+                    return true;
+                }
+                return self.foreign(&name.id, call, statement, frame, alone);
+            }
+            _ => return false,
+        };
+        match receiver {
+            Some(_) if matches!(method.as_str(), "f" | "get_bind" | "get_context" | "batch_alter_table") => {
+                false
+            }
+            Some(receiver) if method == "execute" => {
+                self.execute(call, &receiver, statement, frame, alone);
+                true
+            }
+            Some(receiver) => {
+                let batch = match &receiver {
+                    Receiver::Batch(batch) => Some(batch),
+                    _ => None,
+                };
+                let reader = Call { call, scope: &frame.scope, module: self.functions.module, batch };
+                let Some(kind) = reader.read(&method) else { return false };
+                if fails_always(&kind) && !frame.conditional && self.walked.fails_at.is_none() {
+                    self.walked.fails_at = Some(call.range());
+                }
+                self.push(kind, call, receiver, statement, frame, alone);
+                true
+            }
+            None => match method.as_str() {
+                "execute" | "exec_driver_sql" | "scalar" | "scalars" => {
+                    let receiver = if Self::is_bind(call, frame) { Receiver::Bind } else { Receiver::Other };
+                    self.execute(call, &receiver, statement, frame, alone);
+                    true
+                }
+                "commit" if Self::is_bind(call, frame) => {
+                    self.push(OperationKind::Commit, call, Receiver::Bind, statement, frame, alone);
+                    true
+                }
+                "create" | "drop" if self.is_enum_with_bind(call, frame) => {
+                    let checkfirst = call.arguments.find_argument("checkfirst", 1).is_some();
+                    let kind = OperationKind::EnumType { checkfirst };
+                    self.push(kind, call, Receiver::Bind, statement, frame, alone);
+                    true
+                }
+                _ => match &*call.func {
+                    Expr::Attribute(attribute) => match &*attribute.value {
+                        Expr::Name(name) => self.foreign(&name.id, call, statement, frame, alone),
+                        _ => false,
+                    },
+                    _ => false,
+                },
+            },
+        }
+    }
+
+    /// `sa.Enum(…).create(bind)`, also where the type has a name in this file.
+    fn is_enum_with_bind(&self, call: &ExprCall, frame: &Frame<'a>) -> bool {
+        let Expr::Attribute(attribute) = &*call.func else { return false };
+        let bind = call.arguments.find_argument_value("bind", 0);
+        bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind)
+            && match &*attribute.value {
+                Expr::Name(name) => is_enum_name(name.id.as_str(), self.functions.module.body()),
+                value => is_enum(value),
+            }
+    }
+
+    fn is_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
+        match &*call.func {
+            Expr::Attribute(attribute) => frame.scope.eval(&attribute.value) == Value::Bind,
+            _ => false,
+        }
+    }
+
+    /// A statement that calls something of another module, which may do anything.
+    fn foreign(
+        &mut self,
+        name: &str,
+        call: &'a ExprCall,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+        alone: bool,
+    ) -> bool {
+        let Some(Value::Foreign(module)) = frame.scope.get(name) else { return false };
+        if !alone {
+            return false;
+        }
+        let reason = format!("`{name}` comes from `{module}`");
+        let path = match &*call.func {
+            Expr::Attribute(attribute) => format!("{module}.{}", attribute.attr),
+            _ => module.clone(),
+        };
+        if !self.enter(&path, call, statement, frame) {
+            self.walked.foreign.insert(path);
+        }
+        // It may do more than is understood.
+        self.push(
+            OperationKind::Opaque { reason, sql: None },
+            call,
+            Receiver::Other,
+            statement,
+            frame,
+            alone,
+        );
+        true
+    }
+
+    /// Follow a function of another module; `false` when it is not known.
+    fn enter(&mut self, path: &str, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) -> bool {
+        const ELSEWHERE: &str =
+            "it stands in a function of another module, which other revisions may call, too";
+        let Some(modules) = self.functions.modules else { return false };
+        let Some((module, name)) = modules.find(path) else { return false };
+        let functions = Functions::with(module, Some(modules));
+        let Some(definition) = functions.definitions.get(name).copied() else {
+            // `from .indexes import add_index`, in a package that passes it on.
+            return match functions.scope.get(name) {
+                Some(Value::Foreign(other)) if other != path => self.enter(other, call, statement, frame),
+                _ => false,
+            };
+        };
+        let first = self.walked.operations.len();
+        let mut walker = Walker {
+            functions: &functions,
+            walked: std::mem::take(&mut self.walked),
+            batches: std::mem::take(&mut self.batches),
+            calls: self.calls.clone(),
+            root: name,
+            symbols: Vec::new(),
+        };
+        walker.inline(definition, call, statement, frame);
+        (self.walked, self.batches) = (walker.walked, walker.batches);
+        for (nth, operation) in self.walked.operations[first..].iter_mut().enumerate() {
+            // Its own source is not the migration's.
+            operation.origin = Origin {
+                call: call.range(),
+                callee: call.func.range(),
+                statement: statement.range(),
+                receiver: Receiver::Other,
+                fixed_in_place: Some(ELSEWHERE),
+                sql: None,
+                nth: nth + 1,
+                handlers: Vec::new(),
+                ..operation.origin.clone()
+            };
+        }
+        true
+    }
+
+    /// `op.execute(…)` and the like.
+    fn execute(
+        &mut self,
+        call: &'a ExprCall,
+        receiver: &Receiver,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+        alone: bool,
+    ) {
+        let argument = call
+            .arguments
+            .find_argument_value("sqltext", 0)
+            .or_else(|| call.arguments.find_argument_value("statement", 0));
+        let source = self.functions.module.source();
+        let written = argument.map(|argument| self.written(argument));
+        let text = written.and_then(|written| Text::read(written, &frame.scope, source)).map(Arc::new);
+        let Some(text) = text else {
+            let kind = match argument {
+                Some(argument) if let Some(update) = update::construct(argument, &frame.scope) => {
+                    OperationKind::Update(update)
+                }
+                Some(argument) if built_at_run_time(argument) => {
+                    OperationKind::Opaque { reason: "SQL built at run time".to_owned(), sql: None }
+                }
+                _ => OperationKind::Harmless { sql: None },
+            };
+            self.push(kind, call, receiver.clone(), statement, frame, alone);
+            return;
+        };
+        let fixed_in_place = frame.fixed_in_place;
+        for part in sql::read(&text, source) {
+            frame.fixed_in_place = fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text));
+            let origin = SqlOrigin { text: Arc::clone(&text), place: part.place };
+            self.push_sql(part.kind, Some(origin), call, receiver.clone(), statement, frame, alone);
+        }
+        frame.fixed_in_place = fixed_in_place;
+    }
+
+    /// The expression that a name stands for, if it is assigned once and used here only.
+    fn written(&self, argument: &'a Expr) -> &'a Expr {
+        let inner = match argument {
+            Expr::Call(call) if matches!(callee(call), Some("text" | "DDL")) => call.arguments.args.first(),
+            other => Some(other),
+        };
+        let Some(Expr::Name(name)) = inner else { return argument };
+        let module = self.functions.module;
+        let mentions = module.tokens().iter().filter(|token| {
+            token.kind() == TokenKind::Name && module.text(token.range()) == name.id.as_str()
+        });
+        if mentions.count() != 2 {
+            return argument;
+        }
+        assigned(module.body(), name.id.as_str()).unwrap_or(argument)
+    }
+
+    /// Why SQL text can't be changed where it stands.
+    fn fixed_sql(
+        part: &sql::Part,
+        call: &ExprCall,
+        receiver: &Receiver,
+        text: &Text,
+    ) -> Option<&'static str> {
+        if call.arguments.len() > 1 {
+            return Some("it is given parameters");
+        }
+        if !text.known {
+            return Some("a part of its SQL is not known before the migration runs: spell it out");
+        }
+        let is_update = matches!(part.kind, OperationKind::Update(_));
+        if !is_update && text.start_of(&part.place.action).is_none() {
+            return Some("its text is put together from parts that stand elsewhere: write it as one literal");
+        }
+        if !matches!(receiver, Receiver::Bind | Receiver::Other) {
+            return None;
+        }
+        if !matches!(callee(call), Some("execute" | "exec_driver_sql")) || *receiver == Receiver::Other {
+            return Some("it does not run on the migration's own connection, as far as is known");
+        }
+        // `op.execute` takes its place. SQLAlchemy 1.4 hands a plain string to the driver.
+        let in_text = call.arguments.args.first().is_some_and(Expr::is_call_expr);
+        (is_update && !in_text && text.value[part.place.statement.clone()].contains(['%', ':', '\\']))
+            .then_some("its text would mean something else in `op.execute`")
+    }
+
+    fn inline(
+        &mut self,
+        definition: &'a StmtFunctionDef,
+        call: &'a ExprCall,
+        statement: &'a Stmt,
+        frame: &mut Frame<'a>,
+    ) {
+        if self.calls.len() >= MAX_CALLS || self.calls.contains(&definition.range()) {
+            return;
+        }
+        if let Some(helper) = Helper::of(definition) {
+            self.helper_call(helper, call, statement, frame);
+            return;
+        }
+        let mut inner = frame.clone();
+        inner.scope = if frame.local.contains_key(definition.name.as_str()) {
+            frame.scope.clone()
+        } else {
+            self.functions.scope.clone()
+        };
+        let parameters = &definition.parameters;
+        for (position, parameter) in parameters.iter_non_variadic_params().enumerate() {
+            let name = parameter.parameter.name.as_str();
+            let value = call
+                .arguments
+                .find_argument_value(name, position)
+                .or(parameter.default.as_deref())
+                .map_or(Value::Unknown, |value| frame.scope.eval(value));
+            inner.scope.bind(name, value);
+        }
+        for rest in parameters.vararg.iter().chain(&parameters.kwarg) {
+            inner.scope.bind(rest.name.as_str(), Value::Unknown);
+        }
+        inner.repeated = true;
+        self.calls.push(definition.range());
+        self.body(&definition.body, &mut inner);
+        self.calls.pop();
+    }
+
+    /// A call of a function that an earlier rewrite put into the file.
+    fn helper_call(&mut self, helper: Helper, call: &'a ExprCall, statement: &'a Stmt, frame: &Frame<'a>) {
+        let argument = |name, position| {
+            call.arguments
+                .find_argument_value(name, position)
+                .map_or_else(Arg::absent, |expr| frame.scope.arg(expr))
+        };
+        if matches!(helper, Helper::ProveNotNull | Helper::DropNotNullProof) {
+            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 2) };
+            for kind in proof(helper, table, &argument("column_name", 1)) {
+                self.push(kind, call, Receiver::Other, statement, frame, true);
+            }
+            return;
+        }
+        if helper == Helper::StartTypeChange {
+            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 5) };
+            let (column, type_) = (argument("column_name", 1), argument("new_type", 2));
+            let kind = match (column.as_str(), type_.as_str()) {
+                (Some(column), Some(type_)) => {
+                    OperationKind::ReplaceColumn { table, column: column.to_owned(), type_: type_.to_owned() }
+                }
+                _ => OperationKind::Harmless { sql: None },
+            };
+            self.push(kind, call, Receiver::Other, statement, frame, true);
+            return;
+        }
+        let name = argument("constraint_name", 0);
+        let table = TableArg { name: argument("table_name", 1), schema: argument("schema", 2) };
+        let kind = match (helper, table.known(), name.as_str()) {
+            (Helper::DropConstraint, ..) => OperationKind::DropConstraint { table, name, if_exists: true },
+            (Helper::AddUniqueUsingIndex | Helper::AddPrimaryKeyUsingIndex, Some(table), Some(name)) => {
+                OperationKind::UseIndex {
+                    table,
+                    name: name.to_owned(),
+                    index: name.to_owned(),
+                    kind: if helper == Helper::AddUniqueUsingIndex {
+                        ConstraintKind::Unique
+                    } else {
+                        ConstraintKind::PrimaryKey
+                    },
+                }
+            }
+            _ => OperationKind::Harmless { sql: None },
+        };
+        self.push(kind, call, Receiver::Bind, statement, frame, true);
+    }
+
+    fn push(
+        &mut self,
+        kind: OperationKind,
+        call: &ExprCall,
+        receiver: Receiver,
+        statement: &Stmt,
+        frame: &Frame<'a>,
+        alone: bool,
+    ) {
+        self.push_sql(kind, None, call, receiver, statement, frame, alone);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of an operation")]
+    fn push_sql(
+        &mut self,
+        kind: OperationKind,
+        sql: Option<SqlOrigin>,
+        call: &ExprCall,
+        receiver: Receiver,
+        statement: &Stmt,
+        frame: &Frame<'a>,
+        alone: bool,
+    ) {
+        let unpacked = call.arguments.args.iter().any(Expr::is_starred_expr)
+            || call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
+        let fixed_in_place = frame
+            .fixed_in_place
+            .or_else(|| (!alone).then_some("it is not a statement of its own"))
+            .or_else(|| unpacked.then_some("its arguments are unpacked with `*` or `**`"));
+        self.walked.operations.push(Operation {
+            kind,
+            origin: Origin {
+                call: call.range(),
+                callee: call.func.range(),
+                statement: statement.range(),
+                receiver,
+                fixed_in_place,
+                swallowed: frame.swallowed,
+                repeated: frame.repeated,
+                sql,
+                guards: frame.guards.clone(),
+                handlers: frame.handlers.clone(),
+                nth: 0,
+            },
+            conditional: frame.conditional,
+            autocommit: frame.autocommit,
+            dialects: frame.dialects,
+            lock_timeout: frame.lock_timeout,
+        });
+    }
+}
+
+/// Collects the outermost calls below an expression.
+struct Calls<'a> {
+    pub(super) outermost: TextRange,
+    pub(super) calls: Vec<&'a ExprCall>,
+    pub(super) repeated: bool,
+}
+
+impl<'a> Visitor<'a> for Calls<'a> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        match expr {
+            Expr::Call(call) if call.range() != self.outermost => self.calls.push(call),
+            Expr::Lambda(_) => {}
+            Expr::ListComp(_) | Expr::SetComp(_) | Expr::DictComp(_) | Expr::Generator(_) => {
+                self.repeated = true;
+                walk_expr(self, expr);
+            }
+            _ => walk_expr(self, expr),
+        }
+    }
+}
+
+/// `op.drop_constraint(None, …)`: SQLAlchemy can't compile it. Autogenerate writes it into every
+/// downgrade of an unnamed constraint.
+fn fails_always(kind: &OperationKind) -> bool {
+    matches!(kind, OperationKind::DropConstraint { name, .. } if name.value == Value::None)
+}
+
+/// Text that is put together, as opposed to an SQLAlchemy statement object.
+fn built_at_run_time(argument: &Expr) -> bool {
+    match argument {
+        Expr::FString(_) | Expr::BinOp(_) | Expr::Name(_) | Expr::Subscript(_) | Expr::Attribute(_) => true,
+        Expr::Call(call) => matches!(
+            callee(call),
+            Some("text" | "format" | "join" | "dedent" | "read" | "read_text" | "strip" | "replace")
+        ),
+        _ => false,
+    }
+}
+
+/// Whether a call makes a list or something else to loop over, which is no name.
+pub(super) fn calls_list(call: &ExprCall) -> bool {
+    matches!(callee(call), Some("list" | "dict" | "set" | "sorted" | "inspect" | "execute" | "fetchall"))
+}
+
+/// A call of `Enum`, as SQLAlchemy and its dialect for PostgreSQL have it.
+fn is_enum(expression: &Expr) -> bool {
+    let Expr::Call(call) = expression else { return false };
+    let name = match &*call.func {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => attribute.attr.as_str(),
+        _ => return false,
+    };
+    matches!(name, "Enum" | "ENUM")
+}
+
+/// Whether an enum is assigned to a name, anywhere in a file.
+fn is_enum_name(name: &str, body: &[Stmt]) -> bool {
+    body.iter().any(|statement| match statement {
+        Stmt::Assign(assign) => {
+            is_enum(&assign.value)
+                && assign.targets.iter().any(|target| matches!(target, Expr::Name(found) if found.id == name))
+        }
+        Stmt::FunctionDef(function) => is_enum_name(name, &function.body),
+        _ => false,
+    })
+}
