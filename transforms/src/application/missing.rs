@@ -1,0 +1,135 @@
+//! Indexes that queries ask for, and that are not there.
+
+use std::collections::BTreeMap;
+
+use super::patterns::{self, Pattern, Place, Served};
+use super::{Declaration, DeclarationChange, Fix, Study};
+use crate::naming;
+use crate::operations::{IndexElement, TableName};
+use crate::revision::{NewIndex, Step};
+use crate::settings::Naming;
+
+/// An index that queries ask for, and who does.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub(crate) index: NewIndex,
+    pub(crate) places: Vec<Place>,
+    pub(crate) fix: Result<Fix, String>,
+}
+
+impl Study<'_> {
+    /// The indexes that would have to be there, those that most places ask for first.
+    pub(crate) fn missing(&self) -> Vec<Missing> {
+        let mut served = Served::new(&self.models, self.database);
+        let most = self.settings.max_index_columns.0;
+        let mut groups: BTreeMap<&Pattern, Vec<Place>> = BTreeMap::new();
+        for (pattern, place) in &self.patterns {
+            if self.is_known(pattern) && !served.serves(pattern) && pattern.key(&self.models, most).is_some()
+            {
+                groups.entry(pattern).or_default().push(*place);
+            }
+        }
+        let mut wanted: BTreeMap<(TableName, Vec<_>), (Vec<&Pattern>, usize)> = BTreeMap::new();
+        for (pattern, places) in &groups {
+            let key = pattern.key(&self.models, most).unwrap_or_default();
+            let (patterns, number) = wanted.entry((pattern.table.clone(), key)).or_default();
+            patterns.push(pattern);
+            *number += places.len();
+        }
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by(|((table, key), (_, number)), ((other, other_key), (_, others))| {
+            (std::cmp::Reverse(number), key.len(), table, key).cmp(&(
+                std::cmp::Reverse(others),
+                other_key.len(),
+                other,
+                other_key,
+            ))
+        });
+        let mut found = Vec::new();
+        for ((table, key), (patterns, _)) in wanted {
+            if patterns.iter().all(|pattern| served.serves(pattern)) {
+                continue;
+            }
+            let index = patterns::index(&table, &key, String::new());
+            let mut only = Served::default();
+            only.create(&index);
+            // Whoever else it would help asks for it as well.
+            let mut places: Vec<Place> = groups
+                .iter()
+                .filter(|(pattern, _)| only.serves(pattern) && !served.serves(pattern))
+                .flat_map(|(_, places)| places.iter().copied())
+                .collect();
+            places.sort_by_key(|(file, range)| (*file, range.start()));
+            places.dedup();
+            served.create(&index);
+            let (index, fix) = self.declared(index);
+            found.push(Missing { index, places, fix });
+        }
+        found.sort_by_key(|missing| std::cmp::Reverse(missing.places.len()));
+        found
+    }
+
+    /// Whether all that a pattern is about is known, and worth an index.
+    fn is_known(&self, pattern: &Pattern) -> bool {
+        let table = &pattern.table;
+        let small = &self.settings.small_tables;
+        if small.contains(&table.name) || small.contains(&table.to_string()) {
+            return false;
+        }
+        match self.database.map(|database| database.table(table)) {
+            Some(Some(known)) => {
+                pattern.columns().all(|name| known.columns.iter().any(|column| column.name == name))
+            }
+            // The migrations make another database.
+            Some(None) => false,
+            None => self.models.tables.get(table).is_some_and(|table| table.complete),
+        }
+    }
+
+    /// A name for an index, and how its model and the database get it.
+    fn declared(&self, mut index: NewIndex) -> (NewIndex, Result<Fix, String>) {
+        let words: Vec<String> = index
+            .elements
+            .iter()
+            .map(|element| element.to_string().replace(['(', ')'], "_").trim_matches('_').to_owned())
+            .collect();
+        index.name = self.template.name(&index.table, &words);
+        let schema = index.table.schema.as_deref();
+        let taken = self.database.is_some_and(|database| database.index(schema, &index.name).is_some());
+        if taken {
+            let reason = format!("an index `{}` over other columns exists already", index.name);
+            return (index, Err(reason));
+        }
+        let inline = match &index.elements[..] {
+            [IndexElement::Column(column)] if index.options.operator_classes.is_empty() => {
+                let default = naming::column_index_name(schema, &index.table.name, column);
+                default == index.name && (self.template.learned || self.settings.naming == Naming::Postgres)
+            }
+            _ => false,
+        };
+        let Some(table) = self.models.tables.get(&index.table) else {
+            return (index, Err("no model declares the table".to_owned()));
+        };
+        let class = table.class.and_then(|range| {
+            let model =
+                self.models.models.iter().find(|model| model.file == table.file && model.range == range);
+            model.map(|model| model.name.clone())
+        });
+        let in_class = match &index.elements[..] {
+            [IndexElement::Column(column)] => {
+                table.columns.iter().any(|known| known.name == *column && known.call.is_some())
+            }
+            _ => false,
+        };
+        let fix = Fix {
+            model: Some(Declaration {
+                file: table.file,
+                change: DeclarationChange::Add { index: index.clone(), inline: inline && in_class },
+                class,
+                table: index.table.clone(),
+            }),
+            steps: self.database.map(|_| Step::CreateIndex(index.clone())).into_iter().collect(),
+        };
+        (index, Ok(fix))
+    }
+}
