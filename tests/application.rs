@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{SA20, interpreter, root, run, safemig, verify_with};
+use support::{SA20, interpreter, root, run, safemig, verify, verify_with};
 use tempfile::TempDir;
 
 fn copy(from: &Path, to: &Path) {
@@ -58,6 +58,21 @@ fn every_finding_is_true_on_a_real_database() {
     command.arg(root().join("tests/harness/plans.py")).args([&before, &after, &file]);
     let outcome = run(&mut command);
     assert_eq!(outcome.status, Some(0), "{}", outcome.output);
+}
+
+/// The revision that drops and creates indexes: up, down, up again, and interrupted everywhere.
+#[test]
+fn the_new_revision_is_proved() {
+    let project = root().join("tests/application");
+    let rules = "--select=verify-query-patterns-are-indexed,ensure-index-not-covered";
+    let verified = verify(&project, SA20, &[".", rules, "--unsafe-fixes", "--crash", "--rows=20", "--sql"]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    let steps = FOUND.len() - FOUND.iter().filter(|found| found.starts_with("Index")).count() / 2;
+    // Before and after each of them, and within: an invalid index is left there.
+    let expected =
+        format!("2 revisions (0 rewritten, 1 added): schema equal, {0} of {0} lock claims hold", 2 * steps);
+    assert!(verified.text.contains(&expected), "{expected} is not in\n{}", verified.text);
+    assert!(verified.text.contains("crash points survived"), "{}", verified.text);
 }
 
 /// What is found in the sample application.

@@ -95,6 +95,50 @@ fn a_good_rewrite_passes() {
     }
 }
 
+/// A revision that only the rewrite has, with this upgrade and downgrade.
+fn added(upgrade: &str, downgrade: &str) -> Verified {
+    let case = Case::new(&text("good"));
+    let source = format!(
+        "from alembic import op\n\nrevision = 'added'\ndown_revision = 'changes'\n\n\n\
+         def upgrade():\n    {upgrade}\n\n\ndef downgrade():\n    {downgrade}\n"
+    );
+    fs::write(case.path().join("versions/added.py"), source).expect("a file can be written");
+    case.verify(&[CRASH, ROWS, SQL])
+}
+
+#[test]
+fn what_is_added_leads_back_to_where_it_was() {
+    let good = added(
+        "op.execute('ALTER TABLE child ALTER COLUMN a SET DEFAULT 7')",
+        "op.execute('ALTER TABLE child ALTER COLUMN a DROP DEFAULT')",
+    );
+    assert_eq!(good.status, Some(0), "{}", good.text);
+    assert!(good.text.contains("(1 rewritten, 1 added): schema equal"), "{}", good.text);
+
+    for (upgrade, downgrade, reason) in [
+        ("op.add_column('child', sa.Column('z', sa.Integer()))", "pass", "it fails: NameError: name 'sa'"),
+        (
+            "op.execute('ALTER TABLE child ADD IF NOT EXISTS z integer')",
+            "pass",
+            "differences (- before the upgrade, + after the downgrade)",
+        ),
+        (
+            "op.execute('ALTER TABLE child ADD IF NOT EXISTS z integer')",
+            "op.execute('ALTER TABLE child RENAME z TO y')",
+            "differences (- the first time, + after a downgrade)",
+        ),
+        (
+            "op.create_index('ix_child_z', 'child', ['b'])",
+            "op.drop_index('ix_child_z', 'child')",
+            "upgrade: builds index ix_child_z of child under SHARE",
+        ),
+    ] {
+        let verified = added(upgrade, downgrade);
+        assert_eq!(verified.status, Some(1), "{}", verified.text);
+        assert!(verified.text.contains(reason), "{reason:?} is not in\n{}", verified.text);
+    }
+}
+
 #[test]
 fn its_locks_are_shown_before_and_after() {
     let verified = Case::new(&text("good")).verify(&["--output-format=json"]);

@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     }
     let proofs = if arguments.verify && !changes.is_empty() {
         let version = arguments.input.alembic.postgres_version;
-        verify::prove(&session, Rewrite::Fix(&judged), version, &arguments.proof, &interrupt, terminal)?
+        verify::prove(&session, Rewrite::Fix(&judged, &[]), version, &arguments.proof, &interrupt, terminal)?
     } else {
         Vec::new()
     };

@@ -1,15 +1,17 @@
 //! `safemig verify`: prove a rewrite on a real PostgreSQL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
 use safemig_transforms::analysis::{Finding, History};
-use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::migration::{Direction, Migration, Parsed};
+use safemig_transforms::operations::OperationKind;
 
 use super::Session;
 use crate::Status;
 use crate::analysis::Judged;
 use crate::cli::{self, Global, VerifyArgs};
+use crate::follow_up::NewFile;
 use crate::project::{self, Group};
 use crate::report::count;
 use crate::terminal::Terminal;
@@ -24,11 +26,15 @@ use crate::write;
 pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
     let session = Session::new(&arguments.input, None, global, terminal)?;
     // With `--against`, the rewrite is there already.
-    let judged = if arguments.against.is_some() { Vec::new() } else { session.judge()? };
+    let (mut judged, mut created) = (Vec::new(), Vec::new());
+    if arguments.against.is_none() {
+        judged = session.judge()?;
+        created = session.follow_up(&mut judged, &mut session.judge_applications());
+    }
     let interrupt = Interrupt::listen()?;
     let claim = match &arguments.against {
         Some(revision) => Rewrite::Since(revision),
-        None => Rewrite::Fix(&judged),
+        None => Rewrite::Fix(&judged, &created),
     };
     let version = arguments.input.alembic.postgres_version;
     let proofs = prove(&session, claim, version, &arguments.proof, &interrupt, terminal)?;
@@ -47,8 +53,8 @@ pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) 
 /// What is compared with the history as it was.
 #[derive(Clone, Copy)]
 pub(super) enum Rewrite<'a> {
-    /// What `safemig fix` would write.
-    Fix(&'a [Judged<'a>]),
+    /// What `safemig fix` would write, and the revisions that it would add.
+    Fix(&'a [Judged<'a>], &'a [NewFile]),
     /// What has changed since a git revision.
     Since(&'a str),
 }
@@ -67,13 +73,15 @@ pub(super) fn prove(
 ) -> Result<Vec<proof::Proof>> {
     let mut server = None;
     let mut proofs = Vec::new();
-    for group in &session.histories.groups {
+    for (number, group) in session.histories.groups.iter().enumerate() {
         let plan = match rewrite {
             Rewrite::Since(revision) => against(group, revision, session, arguments)?,
-            Rewrite::Fix(judged) => as_fixed(group, judged, session, arguments)?,
+            Rewrite::Fix(judged, created) => {
+                let created = created.iter().filter(|file| file.group == number);
+                as_fixed(group, judged, created, session, arguments)?
+            }
         };
-        let touched = plan.revisions.iter().filter(|planned| planned.touched).count();
-        if touched == 0 {
+        if !plan.revisions.iter().any(|planned| planned.touched) && plan.added.is_empty() {
             terminal.summary(&format!("{}: nothing is rewritten.", count(plan.revisions.len(), "revision")));
             continue;
         }
@@ -123,11 +131,12 @@ fn environment(arguments: &cli::Proof, session: &Session, group: &Group) -> Resu
 
 /// The history as it is against what `safemig fix` would write.
 fn as_fixed<'a>(
-    group: &'a Group,
-    judged: &'a [Judged<'a>],
+    group: &Group,
+    judged: &[Judged],
+    created: impl Iterator<Item = &'a NewFile>,
     session: &Session,
     arguments: &cli::Proof,
-) -> Result<Plan<'a>> {
+) -> Result<Plan> {
     let fixed: BTreeMap<&str, &Judged> = judged
         .iter()
         .filter(|one| one.fixed.is_some())
@@ -136,22 +145,51 @@ fn as_fixed<'a>(
     // Several projects may be verified at once.
     let own = group.history.migrations.iter().filter_map(|migration| fixed.get(migration.path.as_str()));
     let files = own.map(|one| (one.path.to_path_buf(), Some(one.source().as_bytes().to_vec())));
-    let rewritten = Tree::mirror(&group.project, &files.collect())?;
+    let mut files: tree::Files = files.collect();
+    let mut added = Vec::new();
+    for file in created {
+        files.insert(file.path.clone(), Some(file.source.as_bytes().to_vec()));
+        match Migration::parse(file.shown.clone(), file.source.clone()) {
+            Ok(Parsed::Migration(migration)) => added.push(*migration),
+            _ => bail!("{}: it would be no revision", file.shown),
+        }
+    }
+    let rewritten = Tree::mirror(&group.project, &files)?;
     let claims = |migration: &Migration| {
         let one = fixed.get(migration.path.as_str())?;
         let left = one.left(&session.rules);
         Some((by_direction(one.fixed_findings()), by_direction(left.iter().map(|(finding, _)| *finding))))
     };
-    Ok(plan(&group.history, Tree::of(&group.project), group, rewritten, arguments, claims))
+    let own = group.history.migrations.iter().chain(&added);
+    let mut plan = plan(&group.history, Tree::of(&group.project), (rewritten, own), arguments, claims);
+    plan.added = added.iter().map(|migration| planned(migration, Some(promised(migration)))).collect();
+    Ok(plan)
+}
+
+/// What a revision that safemig adds says about locks: nobody waits for its indexes.
+fn promised(migration: &Migration) -> (Rules, Rules) {
+    let mut claims = Rules::new();
+    for (direction, body) in
+        [(Direction::Upgrade, &migration.upgrade), (Direction::Downgrade, &migration.downgrade)]
+    {
+        for operation in &body.operations {
+            let (table, name) = match &operation.kind {
+                OperationKind::CreateIndex(create) => (&create.table, &create.name),
+                OperationKind::DropIndex(drop) => (&drop.table, &drop.name),
+                _ => continue,
+            };
+            claims.entry(direction).or_default().push(Claim {
+                rule: "only-concurrent-indexes".to_owned(),
+                table: table.known().map(|table| table.name),
+                name: name.as_str().map(str::to_owned),
+            });
+        }
+    }
+    (claims, Rules::new())
 }
 
 /// The history as it was at a git revision against what it is.
-fn against<'a>(
-    group: &'a Group,
-    revision: &str,
-    session: &Session,
-    arguments: &cli::Proof,
-) -> Result<Plan<'a>> {
+fn against(group: &Group, revision: &str, session: &Session, arguments: &cli::Proof) -> Result<Plan> {
     let then = tree::at_git_revision(&group.project, revision)?;
     let now = group.files.iter().map(|file| &file.path).zip(&group.history.migrations);
     let unchanged = now.filter(|(path, _)| !then.contains_key(*path));
@@ -191,7 +229,21 @@ fn against<'a>(
         Some((claims, left))
     };
     let original = Tree::mirror(&group.project, &then)?;
-    Ok(plan(&history, original, group, Tree::of(&group.project), arguments, claims))
+    let rewritten = (Tree::of(&group.project), group.history.migrations.iter());
+    let mut plan = plan(&history, original, rewritten, arguments, claims);
+    // What is new and comes before something that was there is a part of that.
+    let mut before: BTreeSet<usize> = BTreeSet::new();
+    for index in group.history.map.order.iter().rev() {
+        let known = |id: &str| history.migrations.iter().any(|migration| migration.revision == id);
+        if before.contains(index) || known(&group.history.migrations[*index].revision) {
+            before.insert(*index);
+            before.extend(&group.history.map.parents[*index]);
+        }
+    }
+    let added = group.history.map.order.iter().filter(|index| !before.contains(index));
+    plan.added =
+        added.map(|index| planned(&group.history.migrations[*index], Some(Default::default()))).collect();
+    Ok(plan)
 }
 
 /// `claims` answers for the revisions that are to be compared: with the findings that the rewrite removed, and
@@ -199,27 +251,29 @@ fn against<'a>(
 fn plan<'a>(
     history: &History,
     original: Tree,
-    group: &'a Group,
-    rewritten: Tree,
+    (rewritten, migrations): (Tree, impl Iterator<Item = &'a Migration>),
     arguments: &cli::Proof,
     claims: impl Fn(&Migration) -> Option<(Rules, Rules)>,
-) -> Plan<'a> {
+) -> Plan {
     let ordered = history.map.order.iter().map(|index| &history.migrations[*index]);
-    let revisions = ordered.map(|migration| {
-        let compared = claims(migration);
-        let touched = compared.is_some();
-        let (claims, left) = compared.unwrap_or_default();
-        Planned { revision: migration.revision.clone(), path: migration.path.clone(), touched, claims, left }
-    });
+    let parents = migrations.map(|migration| (migration.revision.clone(), migration.down_revisions.clone()));
     Plan {
-        revisions: revisions.collect(),
+        revisions: ordered.map(|migration| planned(migration, claims(migration))).collect(),
+        added: Vec::new(),
         original,
         rewritten,
-        migrations: group.history.migrations.iter().collect(),
+        parents: parents.collect(),
         rows: arguments.rows,
         crash: arguments.crash,
         sql: arguments.sql,
     }
+}
+
+/// A revision that is to be compared if there are claims, even if there is nothing in them.
+fn planned(migration: &Migration, claims: Option<(Rules, Rules)>) -> Planned {
+    let touched = claims.is_some();
+    let (claims, left) = claims.unwrap_or_default();
+    Planned { revision: migration.revision.clone(), path: migration.path.clone(), touched, claims, left }
 }
 
 fn by_direction<'a>(findings: impl Iterator<Item = &'a Finding>) -> Rules {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use safemig_transforms::migration::{Direction, Migration};
+use safemig_transforms::migration::Direction;
 use safemig_transforms::operations::sql;
 use serde::Serialize;
 
@@ -71,13 +71,15 @@ impl Planned {
 
 /// Two histories, and how far they are to be compared.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
+pub(crate) struct Plan {
     /// The original's revisions, parents before children.
     pub(crate) revisions: Vec<Planned>,
+    /// What the rewrite adds behind them, parents before children.
+    pub(crate) added: Vec<Planned>,
     pub(crate) original: Tree,
     pub(crate) rewritten: Tree,
-    /// The rewritten revisions.
-    pub(crate) migrations: Vec<&'a Migration>,
+    /// The down revisions of every rewritten revision.
+    pub(crate) parents: BTreeMap<String, Vec<String>>,
     /// Rows for every table; with 0 contents are not compared.
     pub(crate) rows: u32,
     pub(crate) crash: bool,
@@ -117,6 +119,9 @@ pub(crate) struct Stopped {
 pub(crate) struct Revision {
     pub(crate) revision: String,
     pub(crate) path: String,
+    /// The original has nothing like it: its upgrade was compared with a second one after a downgrade, and its
+    /// downgrade with what was there before.
+    pub(crate) added: bool,
     pub(crate) upgrade: Outcome,
     pub(crate) downgrade: Outcome,
 }
@@ -161,6 +166,35 @@ impl Comparison {
 }
 
 impl Outcome {
+    fn new(
+        planned: &Planned,
+        direction: Direction,
+        comparison: Comparison,
+        (before, after): (Vec<Traced>, Vec<Traced>),
+        crash: Crash,
+    ) -> Self {
+        let of = |rules: &'_ Rules| rules.get(&direction).cloned().unwrap_or_default();
+        let (claims, left) = (of(&planned.claims), of(&planned.left));
+        let mut outcome = Self {
+            comparison,
+            before,
+            after,
+            claims: claims.len(),
+            broken_claims: 0,
+            left: left.iter().map(|claim| claim.rule.clone()).collect(),
+            crash,
+        };
+        let is_broken = |claim: &&Claim| {
+            // Where a finding of this kind is left, what blocks is that.
+            !left.contains(claim) && outcome.blocking().any(|(_, blocking)| claim.is_broken_by(blocking))
+        };
+        outcome.broken_claims = claims.iter().filter(is_broken).count();
+        if outcome.comparison.rewritten.is_some() && outcome.comparison.original.is_none() {
+            outcome.broken_claims = outcome.claims; // It did not get so far.
+        }
+        outcome
+    }
+
     /// Work of the rewrite that stops writers, with its statement.
     pub(crate) fn blocking(&self) -> impl Iterator<Item = (&Traced, &Blocking)> {
         self.after.iter().flat_map(|traced| traced.blocking.iter().map(move |blocking| (traced, blocking)))
@@ -242,7 +276,7 @@ pub(crate) fn run(
 
 /// Runs the two histories.
 struct Prover<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a Plan,
     server: &'a Server,
     original: Driver<'a>,
     rewritten: Driver<'a>,
@@ -296,6 +330,16 @@ impl<'a> Prover<'a> {
             }
             self.proof.revisions += 1;
         }
+        for planned in &plan.added {
+            interrupt.check()?;
+            progress.at(plan.revisions.len(), plan.revisions.len(), &planned.revision);
+            if start.is_none() {
+                start = Some(self.server.clone_of(&line, "start")?);
+            }
+            if !self.added(planned, &line)? {
+                return Ok(());
+            }
+        }
         progress.at(plan.revisions.len(), plan.revisions.len(), "heads");
         if let Some(start) = start {
             let heads = Snapshot::read(&mut line.connect()?, false)?;
@@ -305,6 +349,63 @@ impl<'a> Prover<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Run a revision that only the rewrite has: up, back to where it was, and up again. What is there when it
+    /// has run stands in `line` then, unless it fails.
+    fn added(&mut self, planned: &Planned, line: &Database) -> Result<bool> {
+        let (up, down) = (upgrade(&planned.revision), Step::Downgrade(vec![planned.revision.clone()]));
+        let base = if self.plan.rows == 0 {
+            None
+        } else {
+            let base = self.server.clone_of(line, "rows")?;
+            rows::fill(&mut base.connect()?, self.plan.rows, Nulls::Some)?;
+            Some(base)
+        };
+        let (template, contents) = (base.as_ref().unwrap_or(line), base.is_some());
+        let before = Snapshot::read(&mut template.connect()?, contents)?;
+        let database = self.server.clone_of(template, "rewritten")?;
+        let there = traced(&mut self.rewritten, &up, &database, contents)?;
+        let undone = self.server.clone_of(&database, "undone")?;
+        let back = traced(&mut self.rewritten, &down, &undone, contents)?;
+        let again = self.server.clone_of(&undone, "again")?;
+        let failure = self.rewritten.run(&up, &again, &mut Unwatched)?;
+        let crash =
+            |driver: &mut Driver, step: &Step, template: &Database, left: &Left, expected: &Snapshot| {
+                if !self.plan.crash || left.failure.is_some() {
+                    return Ok(Crash::default());
+                }
+                crash::test(self.server, driver, step, template, (expected, &left.snapshot), contents)
+            };
+        let upgraded = Comparison {
+            rewritten: there.failure.clone().or(failure),
+            differences: there.snapshot.difference(&Snapshot::read(&mut again.connect()?, contents)?),
+            ..Comparison::default()
+        };
+        let downgraded = Comparison {
+            rewritten: back.failure.clone(),
+            differences: before.difference(&back.snapshot),
+            ..Comparison::default()
+        };
+        let crashes = (
+            crash(&mut self.rewritten, &up, template, &there, &there.snapshot)?,
+            crash(&mut self.rewritten, &down, &database, &back, &before)?,
+        );
+        let succeeds = there.failure.is_none();
+        let outcome = |left, direction, comparison, crash| {
+            Outcome::new(planned, direction, comparison, (Vec::new(), left), crash)
+        };
+        self.proof.touched.push(Revision {
+            revision: planned.revision.clone(),
+            path: planned.path.clone(),
+            added: true,
+            upgrade: outcome(there.statements, Direction::Upgrade, upgraded, crashes.0),
+            downgrade: outcome(back.statements, Direction::Downgrade, downgraded, crashes.1),
+        });
+        if succeeds {
+            self.rewritten.run(&up, line, &mut Unwatched)?;
+        }
+        Ok(succeeds)
     }
 
     /// Compare one revision. Gives back the database behind it, and why the original failed, if it did.
@@ -327,7 +428,7 @@ impl<'a> Prover<'a> {
             down = pair.close(planned, Direction::Downgrade, comparison, crash).0;
         }
         let Planned { revision, path, .. } = planned.clone();
-        self.proof.touched.push(Revision { revision, path, upgrade: up, downgrade: down });
+        self.proof.touched.push(Revision { revision, path, added: false, upgrade: up, downgrade: down });
         if !contents {
             return Ok((original, failure));
         }
@@ -458,6 +559,7 @@ impl<'a> Prover<'a> {
         if !differences.is_empty() {
             let database = self.server.clone_of(start, "again")?;
             comparison.original = self.original.run(&heads, &database, &mut Unwatched)?;
+            self.add(&database)?;
             let again = Snapshot::read(&mut database.connect()?, false)?;
             comparison.unstable = leave_out(&mut differences, &expected.difference(&again));
         }
@@ -468,7 +570,7 @@ impl<'a> Prover<'a> {
     /// Write what `alembic upgrade heads --sql` writes for both histories, run it, and compare.
     fn sql(&mut self) -> Result<()> {
         let scratch = tempfile::TempDir::with_prefix("safemig-sql-")?;
-        let written = |driver: &mut Driver, name: &str| -> Result<(Option<Failure>, Snapshot)> {
+        let written = |driver: &mut Driver, name: &str| -> Result<(Option<Failure>, Database)> {
             let path = scratch.path().join(name);
             let database = self.server.create("sql")?;
             let failure = match driver.run(
@@ -479,7 +581,7 @@ impl<'a> Prover<'a> {
                 Some(failure) => Some(failure),
                 None => run_script(&database, &std::fs::read_to_string(&path)?)?,
             };
-            Ok((failure, Snapshot::read(&mut database.connect()?, false)?))
+            Ok((failure, database))
         };
         let (original, expected) = written(&mut self.original, "original.sql")?;
         if let Some(failure) = original {
@@ -490,9 +592,20 @@ impl<'a> Prover<'a> {
             return Ok(());
         }
         let (rewritten, actual) = written(&mut self.rewritten, "rewritten.sql")?;
-        let mut differences = expected.difference(&actual);
+        self.add(&expected)?;
+        let expected = Snapshot::read(&mut expected.connect()?, false)?;
+        let mut differences = expected.difference(&Snapshot::read(&mut actual.connect()?, false)?);
         let meant = expected.take_of_type_changes(&mut differences, &self.moved());
         self.proof.sql = Some(Comparison { rewritten, differences, meant, ..Comparison::default() });
+        Ok(())
+    }
+
+    /// Run what the rewrite adds behind the original's history, which has been run.
+    fn add(&mut self, database: &Database) -> Result<()> {
+        if !self.plan.added.is_empty() {
+            // It has succeeded before.
+            self.rewritten.run(&upgrade("heads"), database, &mut Unwatched)?;
+        }
         Ok(())
     }
 
@@ -507,11 +620,9 @@ impl<'a> Prover<'a> {
         let mut span = vec![revision.to_owned()];
         let mut at = 0;
         while let Some(id) = span.get(at) {
-            let parents = self.plan.migrations.iter().find(|migration| migration.revision == *id);
-            let parents = parents.map(|migration| migration.down_revisions.clone()).unwrap_or_default();
-            for parent in parents {
-                if !known(&parent) && !span.contains(&parent) {
-                    span.push(parent);
+            for parent in self.plan.parents.get(id).into_iter().flatten() {
+                if !known(parent) && !span.contains(parent) {
+                    span.push(parent.clone());
                 }
             }
             at += 1;
@@ -529,25 +640,8 @@ impl<'a> Pair<'a> {
         comparison: Comparison,
         crash: Crash,
     ) -> (Outcome, Database<'a>, Database<'a>) {
-        let of = |rules: &'_ Rules| rules.get(&direction).cloned().unwrap_or_default();
-        let (claims, left) = (of(&planned.claims), of(&planned.left));
-        let mut outcome = Outcome {
-            comparison,
-            before: self.original.statements,
-            after: self.rewritten.statements,
-            claims: claims.len(),
-            broken_claims: 0,
-            left: left.iter().map(|claim| claim.rule.clone()).collect(),
-            crash,
-        };
-        let is_broken = |claim: &&Claim| {
-            // Where a finding of this kind is left, what blocks is that.
-            !left.contains(claim) && outcome.blocking().any(|(_, blocking)| claim.is_broken_by(blocking))
-        };
-        outcome.broken_claims = claims.iter().filter(is_broken).count();
-        if outcome.comparison.rewritten.is_some() && outcome.comparison.original.is_none() {
-            outcome.broken_claims = outcome.claims; // It did not get so far.
-        }
+        let statements = (self.original.statements, self.rewritten.statements);
+        let outcome = Outcome::new(planned, direction, comparison, statements, crash);
         (outcome, self.original_database, self.rewritten_database)
     }
 }

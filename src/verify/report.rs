@@ -66,10 +66,12 @@ pub(crate) fn summary(proof: &Proof) -> String {
     if let Some(stopped) = &proof.stopped {
         parts.push(format!("the original fails at {}", stopped.revision));
     }
+    let added = proof.touched.iter().filter(|revision| revision.added).count();
+    let and_added = if added == 0 { String::new() } else { format!(", {added} added") };
     format!(
-        "{} ({} rewritten): {}",
+        "{} ({} rewritten{and_added}): {}",
         count(proof.revisions, "revision"),
-        proof.touched.len(),
+        proof.touched.len() - added,
         parts.join(", ")
     )
 }
@@ -262,7 +264,11 @@ fn problems(proof: &Proof) -> Vec<Problem> {
     }
     for (revision, direction, outcome) in proof.outcomes() {
         let place = place(revision, direction);
-        compared(&place, &outcome.comparison, &mut problems);
+        if revision.added {
+            reversed(&place, direction, &outcome.comparison, &mut problems);
+        } else {
+            compared(&place, &outcome.comparison, &mut problems);
+        }
         for (traced, blocking) in outcome.blocking() {
             let locked: Vec<&str> = blocking.locked.iter().map(String::as_str).collect();
             let rule = match rules::find(blocking.rule) {
@@ -320,6 +326,24 @@ fn compared(place: &str, comparison: &Comparison, problems: &mut Vec<Problem>) {
     if !comparison.differences.is_empty() {
         let number = count(comparison.differences.len(), "difference");
         add(format!("{place}: {number} (- original, + rewrite)"), snapshot::render(&comparison.differences));
+    }
+}
+
+/// What speaks against a revision that the original does not have.
+fn reversed(place: &str, direction: Direction, comparison: &Comparison, problems: &mut Vec<Problem>) {
+    if let Some(failure) = &comparison.rewritten {
+        problems
+            .push(Problem { title: format!("{place}: it fails: {}", told(failure)), body: String::new() });
+        return;
+    }
+    if !comparison.differences.is_empty() {
+        let number = count(comparison.differences.len(), "difference");
+        let sides = match direction {
+            Direction::Upgrade => "- the first time, + after a downgrade",
+            Direction::Downgrade => "- before the upgrade, + after the downgrade",
+        };
+        let body = snapshot::render(&comparison.differences);
+        problems.push(Problem { title: format!("{place}: {number} ({sides})"), body });
     }
 }
 
