@@ -24,7 +24,7 @@ use crate::walk::PathGlobs;
 pub(crate) const NEEDS_UNSAFE: &str = "needs `--unsafe-fixes`";
 
 pub(crate) const NOT_WRITTEN: &str = "the file could not be written";
-const NOT_REVIEWED: &str = "`safemig fix` without `--interactive` removes it";
+pub(crate) const NOT_REVIEWED: &str = "`safemig fix` without `--interactive` removes it";
 const NO_LAYOUT: &str = "it could not be laid out";
 
 /// Which rules apply where, and which of them may fix.
@@ -268,6 +268,11 @@ impl Judged<'_> {
     pub(crate) fn fixed_findings(&self) -> impl Iterator<Item = &Finding> {
         let verdicts = self.report.findings.iter().zip(&self.verdicts);
         verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
+    }
+
+    /// The indexes that the fix does not create any more, by schema and name.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = (Option<String>, String)> {
+        self.fixed_findings().filter_map(Finding::left_out)
     }
 
     /// Check another text of the migration, in its place in the history.

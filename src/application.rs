@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use safemig_transforms::application::{Application, File, Finding, Fix, Report};
 use safemig_transforms::recipe::Applicability;
-use safemig_transforms::revision::Step;
+use safemig_transforms::revision::Steps;
 
 use crate::analysis::{NOT_WRITTEN, Rules};
 use crate::naming_convention::FOREIGN;
 use crate::project::{Group, shown};
 use crate::walk;
+use crate::write::Change;
 
 /// The files of an application.
 #[derive(Debug)]
@@ -136,18 +137,28 @@ impl<'a> JudgedApplication<'a> {
         }
     }
 
-    /// What a new revision has to do for the fixes that are made, and whose they are, unless they change a model,
-    /// too.
-    pub(crate) fn steps(&self) -> Vec<(Option<String>, &Step)> {
-        let findings = self.report.findings.iter().zip(&self.verdicts);
-        findings
-            .filter(|(_, verdict)| verdict.is_ok())
-            .flat_map(|(finding, _)| {
-                let steps = finding.violation.fix.as_ref().map_or(&[][..], |fix| &fix.steps);
-                let alone = finding.violation.fix.as_ref().is_ok_and(|fix| fix.model.is_none());
-                steps.iter().map(move |step| (alone.then(|| finding.rule.name()), step))
-            })
-            .collect()
+    /// Add what a new revision has to do for the fixes that are made; one that does not fit is not made. Answers with
+    /// the rules of those that change nothing else.
+    pub(crate) fn add_to(&mut self, steps: &mut Steps) -> Vec<String> {
+        let mut alone = Vec::new();
+        let mut refused = false;
+        for (finding, verdict) in self.report.findings.iter().zip(&mut self.verdicts) {
+            let Ok(fix) = &finding.violation.fix else { continue };
+            if verdict.is_err() {
+                continue;
+            }
+            match steps.add(&fix.steps) {
+                Ok(()) => alone.extend(fix.model.is_none().then(|| finding.rule.name())),
+                Err(reason) => {
+                    *verdict = Err(reason);
+                    refused = true;
+                }
+            }
+        }
+        if refused {
+            self.lay_out();
+        }
+        alone
     }
 
     /// What became of the new revision.
@@ -163,6 +174,25 @@ impl<'a> JudgedApplication<'a> {
         }
         if result.is_err() {
             self.lay_out();
+        }
+    }
+
+    /// What is to be written, with the numbers of the files.
+    pub(crate) fn changes(&self) -> Vec<(usize, Change)> {
+        let change = |(file, new): (&usize, &String)| {
+            let old = self.files.application.files[*file].module.source();
+            let (path, old, new) =
+                (self.files.paths[*file].clone(), Some(old.as_bytes().to_vec()), new.as_bytes().to_vec());
+            (*file, Change { path, old, new })
+        };
+        self.fixed.iter().map(change).collect()
+    }
+
+    /// Nothing is changed, for a reason.
+    pub(crate) fn leave(&mut self, reason: &str) {
+        self.fixed.clear();
+        for verdict in self.verdicts.iter_mut().filter(|verdict| verdict.is_ok()) {
+            *verdict = Err(reason.to_owned());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use safemig_transforms::migration::Migration;
-use safemig_transforms::revision::{self, NewRevision, Step};
+use safemig_transforms::revision::{self, NewRevision, Step, Steps};
 
 use crate::analysis::{Judged, Rules};
 use crate::application::JudgedApplication;
@@ -28,36 +28,36 @@ pub(crate) struct NewFile {
 pub(crate) fn of(
     (number_of_group, group): (usize, &Group),
     judged: &mut [Judged],
-    application: Option<&mut JudgedApplication>,
+    mut application: Option<&mut JudgedApplication>,
     rules: &Rules,
     directory: &Path,
     from_stdin: bool,
 ) -> Option<NewFile> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut fixed = Vec::new();
     let is_ours =
         |one: &Judged| group.history.migrations.iter().any(|other| std::ptr::eq(other, one.migration));
+    let left_out = judged.iter().filter(|one| is_ours(one)).flat_map(Judged::left_out).collect();
+    let end = group.history.end(&group.settings);
+    let mut steps = Steps::new(&end, left_out);
+    let mut fixed = Vec::new();
     let mut places = Vec::new();
-    for (index, one) in judged.iter().enumerate().filter(|(_, one)| is_ours(one)) {
+    for (index, one) in judged.iter_mut().enumerate().filter(|(_, one)| is_ours(one)) {
         for (number, finding) in one.report.findings.iter().enumerate() {
             if finding.new_revision().is_empty() || rules.refusal(finding).is_some() {
                 continue;
             }
-            places.push((index, number));
-            fixed.push(finding.rule.name());
-            for step in finding.new_revision() {
-                if !steps.contains(step) {
-                    steps.push(step.clone());
+            match steps.add(finding.new_revision()) {
+                Ok(()) => {
+                    places.push((index, number));
+                    fixed.push(finding.rule.name());
                 }
+                Err(reason) => one.verdicts[number] = Err(reason),
             }
         }
     }
-    for (rule, step) in application.iter().flat_map(|one| one.steps()) {
-        fixed.extend(rule);
-        if !steps.contains(step) {
-            steps.push(step.clone());
-        }
+    if let Some(application) = &mut application {
+        fixed.extend(application.add_to(&mut steps));
     }
+    let steps = steps.all();
     if steps.is_empty() {
         return None;
     }
@@ -71,7 +71,7 @@ pub(crate) fn of(
     let file = if from_stdin {
         Err("what stands on standard input can't be followed by a new revision".to_owned())
     } else {
-        write(group, message, &steps, directory).map(|(path, source)| NewFile {
+        write(group, message, steps, directory).map(|(path, source)| NewFile {
             shown: shown(&path, directory),
             path,
             source,

@@ -1256,3 +1256,59 @@ fn a_missing_index_goes_to_the_model_and_to_a_new_revision() {
     project.run(&["fix", "app", "--unsafe-fixes"]).ends_with(0);
     assert_eq!(project.run(&["check", "."]).ends_with(0).stdout, "");
 }
+
+#[cfg(unix)]
+#[test]
+fn models_and_their_new_revision_are_written_together() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let more = base.replace("'aaa'", "'bbb'").replace("= None", "= 'aaa'").replace("'a'", "'b'");
+    let project = Project::new(&[("aaa.py", base.as_bytes()), ("bbb.py", more.as_bytes())]);
+    let other = APPLICATION.replace("class A", "class B").replace("(A)", "(B)").replace("(A.", "(B.");
+    let models = [("app/one.py", APPLICATION), ("app/two.py", &other.replace("'a'", "'b'"))];
+    for (name, content) in models {
+        project.write(name, content.as_bytes());
+    }
+    let is_untouched = || {
+        let names = fs::read_dir(project.path("migrations/versions")).expect("a directory").count();
+        names == 2 && models.iter().all(|(name, content)| project.read(name) == *content)
+    };
+    let fix = ["fix", "app", "--unsafe-fixes"];
+
+    let permissions = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(project.path("app/two.py"), permissions(0o444)).expect("permissions");
+    let run = project.run(&fix).ends_with(2);
+    assert!(run.stderr.contains("two.py is read-only"), "{}", run.stderr);
+    assert_eq!(run.stdout.matches("not fixed: the file could not be written").count(), 2, "{}", run.stdout);
+    assert!(is_untouched());
+    fs::set_permissions(project.path("app/two.py"), permissions(0o644)).expect("permissions");
+
+    // Killed when one of three files was there.
+    let journal = project.path("migrations/.safemig-journal");
+    let entry = |name: &str, old: Option<&str>, new: &str| serde_json::json!({"path": fs::canonicalize(project.0.path()).expect("a path").join(name), "old": old, "new": new});
+    let record = serde_json::json!({"files": [
+        entry("migrations/versions/ccc.py", None, "# new\n"),
+        entry("app/one.py", Some(APPLICATION), "# also new\n"),
+    ]});
+    fs::write(&journal, record.to_string()).expect("a file");
+    project.write("migrations/versions/ccc.py", b"# new\n");
+    let run = project.run(&[&fix[..], &["--dry-run"]].concat()).ends_with(2);
+    assert!(
+        run.stderr.contains("a run was interrupted while it wrote; migrations/.safemig-journal says"),
+        "{}",
+        run.stderr
+    );
+    let run = project.run(&fix).ends_with(0);
+    assert!(
+        run.stderr.contains("a run was interrupted while it wrote 2 files; all are as they were"),
+        "{}",
+        run.stderr
+    );
+    assert!(!journal.exists() && !project.path("migrations/versions/ccc.py").exists());
+    for (name, _) in models {
+        assert!(project.read(name).contains("xy = sa.Column(sa.Integer, index=True)"));
+    }
+    assert_eq!(fs::read_dir(project.path("migrations/versions")).expect("a directory").count(), 3);
+    project.run(&["check", "."]).ends_with(0);
+}

@@ -9,9 +9,9 @@ use anyhow::{Result, bail};
 use rayon::prelude::*;
 
 use super::interactive::{self, Agreed};
-use super::{Session, emit, show};
+use super::{Session, emit, show, together};
 use crate::Status;
-use crate::analysis::{Judged, JudgedEnvironment, NOT_WRITTEN};
+use crate::analysis::{Judged, JudgedEnvironment, NOT_REVIEWED};
 use crate::application::JudgedApplication;
 use crate::cli::{Common, FixArgs, Global};
 use crate::follow_up::NewFile;
@@ -25,17 +25,26 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     let common = &arguments.common;
     // First, because it may take a while until the first question.
     let prompt = arguments.interactive.then(|| prompt(common, global)).transpose()?;
-    let session = Session::new(&common.input, common.stdin_filename.as_deref(), global, terminal)?;
+    let read = || Session::new(&common.input, common.stdin_filename.as_deref(), global, terminal);
+    let mut session = read()?;
     if let Some(status) = show::instead(&session, &common.output, terminal)? {
         return Ok(status);
+    }
+    if together::recover(&session, arguments.dry_run, terminal)? {
+        // What was read may be half of what was written.
+        session = read()?;
     }
     let mut judged = session.judge()?;
     let mut environments = session.judge_environments()?;
     let mut applications = session.judge_applications();
-    // A review is about the files that are there.
-    let mut created = match &prompt {
-        Some(_) => Vec::new(),
-        None => session.follow_up(&mut judged, &mut applications),
+    let mut created = if prompt.is_none() {
+        session.follow_up(&mut judged, &mut applications)
+    } else {
+        // A review is about the migrations that are there.
+        for one in &mut applications {
+            one.leave(NOT_REVIEWED);
+        }
+        Vec::new()
     };
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
@@ -48,8 +57,8 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         failed |= !write(&mut judged, &mut environments, terminal);
     } else if stdin.is_none() && !arguments.dry_run {
         failed |= !write(&mut judged, &mut environments, terminal);
-        failed |= !create(&mut created, &mut judged, &mut applications, terminal);
-        failed |= !write_models(&mut applications, terminal);
+        let groups = &session.histories.groups;
+        failed |= !together::write(groups, &mut created, &mut judged, &mut applications, terminal);
     }
     let mut diagnostics = session.broken();
     diagnostics.extend(judged.iter().flat_map(|one| report::after(one, &session.rules)));
@@ -124,47 +133,6 @@ fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal
         terminal.error(&error.to_string());
     }
     errors.is_empty()
-}
-
-/// Create every new revision. One that can't be created leaves the findings that it would fix.
-fn create(
-    created: &mut Vec<NewFile>,
-    judged: &mut [Judged],
-    applications: &mut [JudgedApplication],
-    terminal: &Terminal,
-) -> bool {
-    let number = created.len();
-    created.retain(|file| match write::create(&file.path, file.source.as_bytes()) {
-        Ok(()) => true,
-        Err(error) => {
-            terminal.error(&error.to_string());
-            for one in judged.iter_mut() {
-                one.not_followed(&file.shown);
-            }
-            for one in applications.iter_mut().filter(|one| one.files.group == Some(file.group)) {
-                one.followed(Err(NOT_WRITTEN));
-            }
-            false
-        }
-    });
-    created.len() == number
-}
-
-/// Write every model that changes. The revisions that go with them are there already.
-fn write_models(applications: &mut [JudgedApplication], terminal: &Terminal) -> bool {
-    let mut all = true;
-    for one in applications {
-        let files = one.files;
-        for (file, new) in one.fixed.clone() {
-            let old = files.application.files[file].module.source();
-            if let Err(error) = write::write_atomically(&files.paths[file], new.as_bytes(), old.as_bytes()) {
-                terminal.error(&error.to_string());
-                one.not_written(file);
-                all = false;
-            }
-        }
-    }
-    all
 }
 
 /// A file that the fixes change.

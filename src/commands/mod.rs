@@ -8,6 +8,7 @@ mod init;
 mod interactive;
 mod rule;
 mod show;
+mod together;
 mod upgrade_history;
 mod verify;
 mod version;

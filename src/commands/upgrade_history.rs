@@ -11,22 +11,18 @@ use safemig_transforms::analysis::History;
 use safemig_transforms::migration::{Migration, Parsed};
 
 use super::verify::{self, Rewrite};
-use super::{Session, fix};
+use super::{Session, fix, together};
 use crate::Status;
 use crate::analysis::{self, Judged, Rules};
 use crate::cli::{Global, UpgradeFormat, UpgradeHistoryArgs};
 use crate::git;
 use crate::project::{self, Group};
-use crate::report::count;
 use crate::report::upgrade::{self, Report};
 use crate::terminal::Terminal;
 use crate::verify::interrupt::Interrupt;
 use crate::verify::proof::Proof;
 use crate::verify::report as proof_report;
 use crate::write::{self, Change};
-
-/// Below the script directory: what was to be written by a run that was interrupted.
-const JOURNAL: &str = ".safemig-journal";
 
 pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
     let started = Instant::now();
@@ -36,7 +32,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     }
     let interrupt = Interrupt::listen()?;
     let mut session = Session::whole_history(&arguments.input, global, terminal)?;
-    if recover(&session, dry_run, terminal)? {
+    if together::recover(&session, dry_run, terminal)? {
         // Everything that was read may be half of what was written.
         session = Session::whole_history(&arguments.input, global, terminal)?;
     }
@@ -48,7 +44,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
             several.len()
         ),
     };
-    let journal = group.project.script_location.join(JOURNAL);
+    let journal = together::journal(group);
     let judged = session.judge()?;
     let environments = session.judge_environments()?;
     check(group, &judged, &session.rules)?;
@@ -189,27 +185,4 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
         bail!("{}: a second run would change it again; nothing was written", one.migration.path);
     }
     Ok(())
-}
-
-/// Undo what an interrupted run has written; whether there was one.
-fn recover(session: &Session, dry_run: bool, terminal: &Terminal) -> Result<bool> {
-    let mut found = false;
-    for group in &session.histories.groups {
-        let journal = group.project.script_location.join(JOURNAL);
-        if dry_run && write::is_interrupted(&journal) {
-            bail!(
-                "a run was interrupted while it wrote; {} says what\n\
-                 hint: `safemig upgrade-history` undoes that first",
-                project::shown(&journal, &session.directory)
-            );
-        }
-        if let Some(files) = write::recover(&journal, &mut |_| {})? {
-            terminal.warning(&format!(
-                "a run was interrupted while it wrote {}; all are as they were before it",
-                count(files, "file")
-            ));
-            found = true;
-        }
-    }
-    Ok(found)
 }

@@ -2,12 +2,13 @@
 //!
 //! It is written as autogenerate would write it; the rules make it safe like any other.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use ruff_python_ast::{Expr, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use crate::catalog::Index;
+use crate::catalog::{Catalog, Index};
 use crate::migration::Migration;
 use crate::operations::{IndexElement, IndexOptions, TableName};
 
@@ -17,6 +18,9 @@ pub enum Step {
     CreateIndex(NewIndex),
     DropIndex(NewIndex),
 }
+
+/// Why one of two unique indexes is not dropped.
+pub(crate) const RESTED_ON: &str = "a foreign key may rest on it: drop the one that none does";
 
 /// All that is known about an index.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +55,72 @@ impl NewIndex {
             elements: index.elements.clone(),
             options: index.options.clone(),
         })
+    }
+}
+
+/// What a new revision is to do, as far as it fits together.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    /// What is there before it.
+    end: &'a Catalog,
+    /// Indexes of that which fixes leave out, by schema and name.
+    left_out: BTreeSet<(Option<String>, String)>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Steps<'a> {
+    #[must_use]
+    pub fn new(end: &'a Catalog, left_out: BTreeSet<(Option<String>, String)>) -> Self {
+        Self { end, left_out, steps: Vec::new() }
+    }
+
+    /// Take steps that belong together. An index that is left out is not dropped again.
+    ///
+    /// # Errors
+    /// What covers an index that they drop goes away, too; none of them is taken.
+    pub fn add<'s>(&mut self, more: impl IntoIterator<Item = &'s Step>) -> Result<(), String> {
+        let before = self.steps.len();
+        for step in more {
+            let needless = match step {
+                Step::DropIndex(index) => !self.has(index.table.schema.as_deref(), &index.name),
+                Step::CreateIndex(_) => self.steps.contains(step),
+            };
+            if !needless {
+                self.steps.push(step.clone());
+            }
+        }
+        let is_covered = |step: &Step| match step {
+            Step::DropIndex(index) => self.covers(index),
+            Step::CreateIndex(_) => true,
+        };
+        if let Some(Step::DropIndex(index)) = self.steps.iter().find(|step| !is_covered(step)) {
+            let reason = format!("what covers `{}` is to be dropped as well", index.name);
+            self.steps.truncate(before);
+            return Err(reason);
+        }
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn all(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether an index is still there.
+    fn has(&self, schema: Option<&str>, name: &str) -> bool {
+        let is_it = |step: &Step| matches!(step, Step::DropIndex(index) if index.name == name && index.table.schema.as_deref() == schema);
+        self.end.index(schema, name).is_some()
+            && !self.left_out.contains(&(schema.map(str::to_owned), name.to_owned()))
+            && !self.steps.iter().any(is_it)
+    }
+
+    /// Whether an index that stays does all that one does which is dropped.
+    fn covers(&self, dropped: &NewIndex) -> bool {
+        let schema = dropped.table.schema.as_deref();
+        let Some(index) = self.end.index(schema, &dropped.name) else { return false };
+        self.end
+            .indexes_of(&dropped.table)
+            .any(|(other, known)| other != dropped.name && known.covers(index) && self.has(schema, other))
     }
 }
 

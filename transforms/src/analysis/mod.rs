@@ -350,13 +350,19 @@ impl Finding {
         self.fix.as_ref().map_or(&[], |recipe| &recipe.new_revision)
     }
 
+    /// The schema and the name of the index that its fix does not create any more.
+    #[must_use]
+    pub fn left_out(&self) -> Option<(Option<String>, String)> {
+        self.index().filter(|_| self.is_left_out())
+    }
+
     fn is_left_out(&self) -> bool {
         self.fix.as_ref().is_ok_and(|recipe| recipe.steps.iter().any(|step| step.action == Action::LeaveOut))
     }
 
     /// The operations of the other function that are left out together with the finding's.
     fn left_out_with<'a>(&self, migration: &'a Migration) -> impl Iterator<Item = &'a Operation> + use<'a> {
-        let index = self.index().filter(|_| self.is_left_out());
+        let index = self.left_out();
         migration.downgrade.operations.iter().filter(move |operation| match &operation.kind {
             OperationKind::DropIndex(drop) => {
                 let schema = drop.table.schema.as_str().filter(|schema| *schema != "public");

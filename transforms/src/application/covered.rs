@@ -1,9 +1,10 @@
 //! Indexes of models that another one of the same table covers.
 
-use super::models::{ModelIndex, PRIMARY};
+use super::models::{Model, ModelIndex, PRIMARY};
 use super::{Declaration, DeclarationChange, Fix, Study, Violation};
+use crate::catalog::Index;
 use crate::operations::{IndexElement, TableName};
-use crate::revision::{NewIndex, Step};
+use crate::revision::{NewIndex, RESTED_ON, Step};
 
 impl Study<'_> {
     /// Indexes of models that another one of the same table covers.
@@ -35,43 +36,7 @@ impl Study<'_> {
             Some(name) => format!("`{name}`"),
             None => "a unique constraint".to_owned(),
         };
-        // A migration may tell the same, at its own place.
-        let in_database = self.database.and_then(|database| {
-            let (name, there) = database.indexes_of(table).find(|(_, there)| {
-                there.elements == index.index.elements
-                    && !there.unique
-                    && !there.of_constraint
-                    && there.certain
-            })?;
-            let covered =
-                database.indexes_of(table).any(|(other, known)| other != name && known.covers(there));
-            Some(if covered {
-                NewIndex::of(name, there).map(Step::DropIndex)
-            } else {
-                Err("the database does not have the index that covers it".to_owned())
-            })
-        });
-        let class = self.models.tables.get(table).and_then(|known| {
-            let range = known.class?;
-            let model =
-                self.models.models.iter().find(|model| model.file == known.file && model.range == range);
-            model.map(|model| model.name.clone())
-        });
-        let fix = match (&index.index.elements[..], index.inline && !index.index.unique) {
-            ([IndexElement::Column(column)], true) => match in_database {
-                Some(Err(reason)) => Err(reason),
-                step => Ok(Fix {
-                    model: Some(Declaration {
-                        file: index.file,
-                        change: DeclarationChange::RemoveInline { column: column.clone() },
-                        class,
-                        table: table.clone(),
-                    }),
-                    steps: step.and_then(Result::ok).into_iter().collect(),
-                }),
-            },
-            _ => Err("leave it out of the model, and drop it in a migration".to_owned()),
-        };
+        let fix = self.without(table, index);
         Violation {
             message: format!("Index `{name}` of `{table}` is covered by {wider_name}"),
             label: format!("{} begins with {}", columns(wider), columns(index)),
@@ -80,5 +45,64 @@ impl Study<'_> {
             also: Vec::new(),
             fix,
         }
+    }
+
+    /// Take an index out of its model and, where it is, out of the database.
+    fn without(&self, table: &TableName, index: &ModelIndex) -> Result<Fix, String> {
+        let change = match (&index.index.elements[..], index.inline) {
+            ([IndexElement::Column(column)], true) => {
+                DeclarationChange::RemoveInline { column: column.clone(), unique: index.index.unique }
+            }
+            _ => {
+                DeclarationChange::Remove { call: self.files[index.file].module.text(index.range).to_owned() }
+            }
+        };
+        // A mixin's index is that of other tables as well.
+        let owner = self.models.tables.get(table).and_then(|known| known.class);
+        let step = match self.in_database(table, index)? {
+            Some((name, there)) => Some(self.drop(name, there)?),
+            None => None,
+        };
+        let class = owner.and_then(|range| {
+            let is_it = |model: &&Model| model.file == index.file && model.range == range;
+            self.models.models.iter().find(is_it).map(|model| model.name.clone())
+        });
+        let declaration = Declaration { file: index.file, change, class, table: table.clone() };
+        Ok(Fix { model: Some(declaration), steps: step.into_iter().collect() })
+    }
+
+    /// The index of the database that a model's is: that of its name, or the only one that no other declaration
+    /// is about.
+    fn in_database(&self, table: &TableName, index: &ModelIndex) -> Result<Option<(&str, &Index)>, String> {
+        let Some(database) = self.database else { return Ok(None) };
+        let same = |there: &Index| {
+            there.elements == index.index.elements
+                && there.unique == index.index.unique
+                && !there.of_constraint
+        };
+        let mut found: Vec<_> = database.indexes_of(table).filter(|(_, there)| same(there)).collect();
+        if let Some(named) = found.iter().find(|(name, _)| index.name.as_deref() == Some(*name)) {
+            return Ok(Some(*named));
+        }
+        let declared = &self.models.tables[table].indexes;
+        found.retain(|(name, _)| !declared.iter().any(|other| other.name.as_deref() == Some(*name)));
+        match found[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err("the database has several indexes that it could be".to_owned()),
+        }
+    }
+
+    /// Drop an index of the database that another one covers there as well.
+    fn drop(&self, name: &str, index: &Index) -> Result<Step, String> {
+        let table = &index.table;
+        let mut others = self.database.iter().flat_map(|database| database.indexes_of(table));
+        if !others.any(|(other, known)| other != name && known.covers(index)) {
+            return Err("the database does not have the index that covers it".to_owned());
+        }
+        if index.unique && self.database.is_some_and(|database| database.may_be_referenced(table)) {
+            return Err(RESTED_ON.to_owned());
+        }
+        NewIndex::of(name, index).map(Step::DropIndex)
     }
 }

@@ -84,8 +84,10 @@ pub struct Declaration {
 pub enum DeclarationChange {
     /// Declare an index; with `inline` by `index=True`.
     Add { index: NewIndex, inline: bool },
-    /// Don't say `index=True` of this column any more.
-    RemoveInline { column: String },
+    /// Don't say `index=True` of this column any more, nor `unique=True` if that made it unique.
+    RemoveInline { column: String, unique: bool },
+    /// Leave out the call with this text, an `Index(…)`.
+    Remove { call: String },
 }
 
 /// A violation and whose it is.
@@ -117,6 +119,7 @@ pub struct Report {
 /// What the rules may ask.
 #[derive(Debug)]
 pub struct Study<'a> {
+    files: &'a [File],
     models: Models<'a>,
     database: Option<&'a Catalog>,
     settings: &'a Settings,
@@ -201,7 +204,7 @@ impl Application {
         }
         patterns.extend(patterns::of_relationships(&models));
         let template = Template::learn(database, &models);
-        let study = Study { models, database, settings, patterns, template };
+        let study = Study { files: &self.files, models, database, settings, patterns, template };
         for rule in RULES {
             for mut violation in rule.check_application(&study) {
                 // It is shown where the user asked.

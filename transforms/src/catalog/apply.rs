@@ -33,6 +33,12 @@ impl Catalog {
         let certain = !operation.conditional;
         // A convention is applied by Alembic; SQL text does not pass it.
         let convention = operation.origin.sql.is_none();
+        for table in operation.references() {
+            match table {
+                Some(table) => drop(self.referenced.insert(table, ())),
+                None => self.references_anything = true,
+            }
+        }
         match &operation.kind {
             OperationKind::CreateTable { table, definition, .. } => {
                 self.create_table(table, definition, certain, convention);
@@ -336,6 +342,9 @@ impl Catalog {
         let new = TableName { schema: old.schema.clone(), name: new_name.to_owned() };
         if let Some(table) = self.tables.remove(&old) {
             self.tables.insert(new.clone(), table);
+        }
+        if self.referenced.contains_key(&old) {
+            self.referenced.insert(new.clone(), ());
         }
         let moved: Vec<_> =
             self.indexes.iter().filter(|(_, index)| index.table == old).map(|(key, _)| key.clone()).collect();

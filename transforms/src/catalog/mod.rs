@@ -28,6 +28,10 @@ pub struct Catalog {
     naming: Naming,
     /// Domains that not every value of their type belongs to.
     constrained_domains: OrdMap<TableName, ()>,
+    /// The tables that foreign keys reference, or did.
+    referenced: OrdMap<TableName, ()>,
+    /// A foreign key references a table that is not known.
+    references_anything: bool,
 }
 
 /// A table.
@@ -235,6 +239,12 @@ impl Catalog {
     #[must_use]
     pub fn is_constrained_domain(&self, type_: &TableName) -> bool {
         self.constrained_domains.contains_key(type_)
+    }
+
+    /// Whether a foreign key may reference a table, and rest on one of its unique indexes.
+    #[must_use]
+    pub fn may_be_referenced(&self, table: &TableName) -> bool {
+        self.references_anything || self.may_be_more(&table.name) || self.referenced.contains_key(table)
     }
 
     /// The columns of a table's primary key, when it has one for sure.

@@ -254,7 +254,7 @@ impl Layout<'_> {
 }
 
 /// The new text is Python, and no comment of the old one is lost.
-fn is_faithful(module: &Module, new: &str) -> bool {
+pub(crate) fn is_faithful(module: &Module, new: &str) -> bool {
     let Ok(new) = Module::parse(new.to_owned()) else { return false };
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
     for token in new.tokens().iter().filter(|token| token.kind() == TokenKind::Comment) {

@@ -534,6 +534,22 @@ pub struct AddConstraint {
     pub keywords: Vec<String>,
 }
 
+impl Operation {
+    /// The tables that its foreign keys reference; `None` for one that is not known.
+    #[must_use]
+    pub fn references(&self) -> Vec<Option<TableName>> {
+        match &self.kind {
+            OperationKind::CreateTable { definition, .. } | OperationKind::AddColumn { definition, .. } => {
+                definition.references.clone()
+            }
+            OperationKind::AddConstraint(add) if add.kind == ConstraintKind::ForeignKey => {
+                vec![add.referent.as_ref().and_then(TableArg::known)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl OperationKind {
     /// The table that the operation changes.
     #[must_use]

@@ -76,7 +76,7 @@ use crate::catalog::Index;
 use crate::migration::Direction;
 use crate::operations::{ConstraintKind, Operation, OperationKind, TableName};
 use crate::recipe::{Action, Recipe};
-use crate::revision::{NewIndex, Step};
+use crate::revision::{NewIndex, RESTED_ON, Step};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
     if context.direction == Direction::Downgrade {
@@ -109,7 +109,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
             continue;
         }
         let names: Vec<_> = narrower.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let steps: Result<Vec<_>, _> = narrower.iter().map(|(name, index)| drop_later(name, index)).collect();
+        let steps: Result<Vec<_>, _> = narrower.iter().map(|(name, index)| drop_later(name, index, context)).collect();
         return Some(Violation {
             message: format!(
                 "Index `{name}` on `{table}` does all that {} {} for: not needed any more",
@@ -158,12 +158,15 @@ fn covered(
     context: &Context,
 ) -> Violation {
     let create_alone = matches!(&operation.kind, OperationKind::CreateIndex(_));
-    let fix = if index.unique {
-        Err("a foreign key may rest on it: drop the one that none does".to_owned())
+    // PostgreSQL lets a foreign key rest on the oldest index that fits (`transformFkeyCheckAttrs` goes through
+    // `RelationGetIndexList`, which sorts by OID), and those of constraints are made together with their table.
+    let is_younger = create_alone && (cover.of_constraint || context.catalog.index(index.table.schema.as_deref(), wider).is_some());
+    let fix = if index.unique && !is_younger && context.end.may_be_referenced(&index.table) {
+        Err(RESTED_ON.to_owned())
     } else if create_alone && context.is_head {
         Ok(Recipe::in_place(Action::LeaveOut))
     } else {
-        drop_later(name, index).map(|step| Recipe::new_revision(vec![step]))
+        NewIndex::of(name, index).map(|index| Recipe::new_revision(vec![Step::DropIndex(index)]))
     };
     Violation {
         message: format!("Index `{name}` on `{}` is covered by `{wider}`", index.table),
@@ -172,9 +175,9 @@ fn covered(
     }
 }
 
-fn drop_later(name: &str, index: &Index) -> Result<Step, String> {
-    if index.unique {
-        return Err("a foreign key may rest on it: drop the one that none does".to_owned());
+fn drop_later(name: &str, index: &Index, context: &Context) -> Result<Step, String> {
+    if index.unique && context.end.may_be_referenced(&index.table) {
+        return Err(RESTED_ON.to_owned());
     }
     NewIndex::of(name, index).map(Step::DropIndex)
 }

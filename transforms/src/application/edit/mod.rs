@@ -1,5 +1,7 @@
 //! Declares an index on a model, in the style of its file.
 
+mod remove;
+
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
@@ -19,10 +21,22 @@ pub(super) fn declare(source: &str, declaration: &Declaration) -> Result<String,
     let module = Module::parse(source.to_owned()).map_err(|error| error.message)?;
     let editor = Editor { module: &module };
     let new = match &declaration.change {
-        DeclarationChange::RemoveInline { column } => {
-            let call = editor.column(declaration, column)?;
-            let edits = layout::without_keyword(&module, call.range(), "index");
-            edits.ok_or_else(|| "`index=True` could not be taken away without losing something".to_owned())?
+        DeclarationChange::RemoveInline { column, unique } => {
+            let without = |source: &str, keyword: &str| {
+                let module = Module::parse(source.to_owned()).map_err(|error| error.message)?;
+                let call = Editor { module: &module }.column(declaration, column)?.range();
+                layout::without_keyword(&module, call, keyword).ok_or_else(|| {
+                    format!("`{keyword}=True` could not be taken away without losing something")
+                })
+            };
+            let new = without(source, "index")?;
+            if *unique { without(&new, "unique")? } else { new }
+        }
+        DeclarationChange::Remove { call } => {
+            let edits = editor.remove(declaration, call)?;
+            edit::apply(source, edits)
+                .filter(|new| layout::is_faithful(&module, new))
+                .ok_or_else(|| "it could not be taken away without losing a comment".to_owned())?
         }
         DeclarationChange::Add { index, inline: true } => {
             let Some(IndexElement::Column(column)) = index.elements.first() else {
@@ -47,6 +61,24 @@ pub(super) fn declare(source: &str, declaration: &Declaration) -> Result<String,
 /// Whether a call makes an index or a constraint of a table.
 fn is_table_part(name: &str) -> bool {
     name == "Index" || name.ends_with("Constraint")
+}
+
+/// What a statement assigns to a name.
+fn assigned<'a>(statement: &'a Stmt, name: &str) -> Option<&'a Expr> {
+    let is_it = |target: &Expr| matches!(target, Expr::Name(target) if target.id.as_str() == name);
+    match statement {
+        Stmt::Assign(assignment) => match &*assignment.targets {
+            [target] if is_it(target) => Some(&assignment.value),
+            _ => None,
+        },
+        Stmt::AnnAssign(assignment) if is_it(&assignment.target) => assignment.value.as_deref(),
+        _ => None,
+    }
+}
+
+/// What a statement of a class assigns to `__table_args__`.
+fn table_arguments(statement: &Stmt) -> Option<&Expr> {
+    assigned(statement, "__table_args__")
 }
 
 struct Editor<'a> {
@@ -171,21 +203,7 @@ impl<'a> Editor<'a> {
 
     fn in_class(&self, class: &StmtClassDef, text: &str) -> Result<Edit, String> {
         let source = self.module.source();
-        let assigned = |statement: &'_ Stmt, name: &str| match statement {
-            Stmt::Assign(assignment) => {
-                matches!(&*assignment.targets, [Expr::Name(target)] if target.id.as_str() == name)
-            }
-            Stmt::AnnAssign(assignment) => {
-                matches!(&*assignment.target, Expr::Name(target) if target.id.as_str() == name)
-            }
-            _ => false,
-        };
-        let arguments = class.body.iter().find(|statement| assigned(statement, "__table_args__"));
-        let value = arguments.and_then(|statement| match statement {
-            Stmt::Assign(assignment) => Some(&*assignment.value),
-            Stmt::AnnAssign(assignment) => assignment.value.as_deref(),
-            _ => None,
-        });
+        let value = class.body.iter().find_map(table_arguments);
         if class.body.iter().any(|statement| matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == "__table_args__")) {
             return Err("the model computes its `__table_args__`".to_owned());
         }
@@ -207,7 +225,8 @@ impl<'a> Editor<'a> {
             }
             Some(_) => Err("the model computes its `__table_args__`".to_owned()),
             None => {
-                let named = class.body.iter().rfind(|statement| assigned(statement, "__tablename__"));
+                let named =
+                    class.body.iter().rfind(|statement| assigned(statement, "__tablename__").is_some());
                 // A class whose table is named by its framework has it behind its docstring.
                 let docstring = class.body.first().filter(|statement| {
                     matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
