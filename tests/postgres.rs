@@ -40,6 +40,7 @@ macro_rules! fixtures {
 fixtures! {
     backfill
     batch_blocks
+    batch_order
     check_constraint
     create_index
     drop_index

@@ -91,16 +91,20 @@ impl Report {
             let outcome =
                 layout::rewrite(&migration.module, &plans, &others(migration), &early.keywords, portability);
             let refused_before = refused.len();
-            let mut halves = false;
             for (plan, reason) in outcome.refused {
                 let inverse = plan.checked_sub(chosen.len()).and_then(|plan| inverses.get(plan));
-                halves |= inverse.is_some() || chosen.get(plan).is_some_and(|finding| finding.is_left_out());
                 if let Some(finding) = chosen.get(inverse.map_or(plan, |(finding, _)| *finding)) {
                     refused.insert(finding.key(), reason);
                 }
             }
-            // What is created and dropped is left out in both functions, or in none.
-            if halves {
+            // What is created and dropped is left out in both functions, or in none; and what stays as it is has to
+            // run again when the others commit it early.
+            if refused.len() > refused_before {
+                if released {
+                    // A statement left its block in vain.
+                    (owned, passes, released) = (None, 0, false);
+                    notes.clear();
+                }
                 continue;
             }
             let next = outcome
@@ -120,12 +124,6 @@ impl Report {
                 }
                 continue;
             };
-            if released && refused.len() > refused_before {
-                // A statement left its block in vain.
-                (owned, passes, released) = (None, 0, false);
-                notes.clear();
-                continue;
-            }
             released |= outcome.released;
             notes.extend(early.notes);
             let report = check_one(&next, &place, settings, selected);

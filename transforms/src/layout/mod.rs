@@ -7,10 +7,12 @@
 //! reason, and the file is left as it was in that place.
 
 mod additions;
+mod batch;
 mod block;
 pub(crate) mod call;
 pub(crate) mod helpers;
 mod prepare;
+mod queue;
 mod sql;
 mod suite;
 mod timeout;

@@ -1,19 +1,15 @@
 //! Walks the suites of a file and decides, statement by statement, what moves into a block, what is edited in its place,
 //! and what a block can't hold.
 
-use std::collections::BTreeSet;
-
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
-use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtWith};
+use ruff_python_ast::{ExceptHandler, Stmt};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::Layout;
 use super::additions::is_docstring;
-use super::block::header_range;
 use crate::operations::{OperationKind, Receiver};
-use crate::python::{Module, edit};
+use crate::python::edit;
 
 impl<'a> Layout<'a> {
     pub(super) fn suite(&mut self, body: &'a [Stmt], parent: &str) {
@@ -25,7 +21,9 @@ impl<'a> Layout<'a> {
                 continue;
             }
             if let Stmt::With(with) = statement
-                && (self.release(with, index, body, parent) || self.hoist(with, parent))
+                && (self.release(with, index, body, parent)
+                    || self.put_in_front(with)
+                    || self.hoist(with, parent))
             {
                 index += 1;
                 continue;
@@ -76,48 +74,6 @@ impl<'a> Layout<'a> {
                 .is_some_and(|plan| {
                     !plan.stays() && !matches!(plan.operation.origin.receiver, Receiver::Batch(_))
                 }),
-        }
-    }
-
-    /// The plans that leave a batch block.
-    pub(super) fn leaving(&self, with: &'a StmtWith) -> Vec<usize> {
-        let plans: Vec<usize> =
-            with.items.iter().flat_map(|item| self.batch_plans(item.context_expr.range())).collect();
-        let direct = |plan: &usize| {
-            with.body
-                .iter()
-                .any(|statement| statement.range() == self.plans[*plan].operation.origin.statement)
-        };
-        if self.runs_other_statements(with) {
-            return Vec::new();
-        }
-        plans.into_iter().filter(direct).collect()
-    }
-
-    /// Batch operations wait until the block ends; a statement that runs at once would change its
-    /// place among them when the block is split.
-    pub(super) fn runs_other_statements(&self, with: &'a StmtWith) -> bool {
-        let Some(variable) = with.items.last().and_then(|item| item.optional_vars.as_deref()) else {
-            return true;
-        };
-        let variable = self.module.text(variable);
-        with.body.iter().any(|statement| match statement {
-            Stmt::Expr(expression) => !self.is_batch_call(&expression.value, variable),
-            Stmt::Assign(_) | Stmt::AnnAssign(_) | Stmt::Pass(_) | Stmt::If(_) | Stmt::For(_) => false,
-            _ => true,
-        })
-    }
-
-    /// `batch_op.add_column(…)`, or a tuple of such calls where a comma was left behind.
-    pub(super) fn is_batch_call(&self, expression: &Expr, variable: &str) -> bool {
-        match expression {
-            Expr::Call(call) => match &*call.func {
-                Expr::Attribute(attribute) => self.module.text(&*attribute.value) == variable,
-                _ => false,
-            },
-            Expr::Tuple(tuple) => tuple.elts.iter().all(|element| self.is_batch_call(element, variable)),
-            Expr::StringLiteral(_) => true,
-            _ => false,
         }
     }
 
@@ -183,102 +139,6 @@ impl<'a> Layout<'a> {
         if !self.unfold.contains(&edit) {
             self.unfold.push(edit);
         }
-    }
-
-    /// An `if` or `for` inside of a batch block with operations to move: it changes places with the
-    /// block, and the operations leave in the next pass.
-    ///
-    /// ```python
-    /// with op.batch_alter_table("t") as batch_op:      if not known:
-    ///     if not known:                                    with op.batch_alter_table("t") as batch_op:
-    ///         batch_op.create_index("ix", ["a"])               batch_op.create_index("ix", ["a"])
-    /// ```
-    fn hoist(&mut self, with: &'a StmtWith, parent: &str) -> bool {
-        let ids = with.items.iter().map(|item| item.context_expr.range());
-        let plans: Vec<usize> = ids.flat_map(|id| self.batch_plans(id)).collect();
-        let moves = |clause: &Clause| {
-            clause.body.iter().any(|statement| {
-                plans.iter().any(|plan| statement.range() == self.plans[*plan].operation.origin.statement)
-            })
-        };
-        let is_hoisted = |statement: &'a Stmt| {
-            let clauses = clauses(self.module, statement);
-            let queued = with.body.iter().take_while(|earlier| earlier.start() < statement.start());
-            let queued: BTreeSet<&str> = queued.flat_map(strings_of).collect();
-            // Split, the block runs what is queued before the condition is looked at.
-            let sees_queued = |condition: &'a Expr| {
-                let asked = strings_in(condition);
-                has_call(condition)
-                    && !queued.is_empty()
-                    && (asked.is_empty()
-                        || asks_about_variables(condition)
-                        || asked.iter().any(|text| queued.contains(text)))
-            };
-            clauses.iter().any(moves)
-                && clauses.iter().all(|clause| {
-                    !clause.condition.is_some_and(sees_queued)
-                        && clause.body.iter().all(|inner| self.renderer.starts_line(inner.start()))
-                })
-        };
-        if self.runs_other_statements(with)
-            || !with.body.iter().any(is_hoisted)
-            || !with.body.iter().all(|statement| self.renderer.starts_line(statement.start()))
-        {
-            return false;
-        }
-        let source = self.module.source();
-        let newline = self.renderer.newline();
-        let current = self.renderer.indentation(with.start());
-        let unit = self.unit(current, parent);
-        let Some(first) = with.body.first() else { return false };
-        let inner = self.renderer.indentation(first.start());
-        let header = header_range(self.module, with);
-        let comment = source[TextRange::new(header.end(), self.renderer.line_end(header.end()))].trim();
-        let header = &source[header];
-        let mut out = if comment.is_empty() { String::new() } else { format!("{current}{comment}{newline}") };
-        let mut open = false;
-        let mut gap_start = source.full_line_end(header_range(self.module, with).end());
-        for statement in &with.body {
-            let gap = TextRange::new(gap_start, source.line_start(statement.start()));
-            gap_start = source.full_line_end(statement.end());
-            if !is_hoisted(statement) {
-                if !open {
-                    out.push_str(&format!("{current}{header}{newline}"));
-                    open = true;
-                }
-                out.push_str(&self.lines(gap, inner, inner));
-                let range = TextRange::new(statement.start(), self.renderer.line_end(statement.end()));
-                out.push_str(&self.renderer.render(range, &[], inner, inner));
-                out.push_str(newline);
-                continue;
-            }
-            open = false;
-            out.push_str(&self.lines(gap, inner, current));
-            let mut from = statement.start();
-            for clause in clauses(self.module, statement) {
-                // Comments in front of `else` belong to the body above.
-                let before =
-                    TextRange::new(source.line_start(from), source.line_start(clause.header.start()));
-                out.push_str(&self.lines(before, inner, inner));
-                let header_line =
-                    TextRange::new(clause.header.start(), self.renderer.line_end(clause.header.end()));
-                out.push_str(&self.renderer.render(header_line, &[], inner, current));
-                out.push_str(&format!("{newline}{current}{unit}{header}{newline}"));
-                let Some(last) = clause.body.last() else { return false };
-                let body = TextRange::new(
-                    source.full_line_end(clause.header.end()),
-                    source.full_line_end(last.end()),
-                );
-                out.push_str(&source[body]);
-                from = body.end();
-            }
-            if !out.ends_with('\n') {
-                out.push_str(newline);
-            }
-        }
-        let range = TextRange::new(source.line_start(with.start()), self.renderer.line_end(with.end()));
-        self.unfold.push(edit::replace(range, out.trim_end_matches(['\r', '\n'])));
-        true
     }
 
     /// What a suite is indented by, told by how far it is inside of its parent.
@@ -374,92 +234,5 @@ impl<'a> Layout<'a> {
         }
         self.helpers.extend(prepared.lines.helpers.iter().copied());
         self.placed.insert(plan);
-    }
-}
-
-/// A part of an `if` or `for` statement.
-struct Clause<'a> {
-    /// `if …:`, the colon included.
-    pub(super) header: TextRange,
-    pub(super) condition: Option<&'a Expr>,
-    pub(super) body: &'a [Stmt],
-}
-
-/// The parts of an `if`, or of a `for` without `else`; none for other statements.
-fn clauses<'a>(module: &Module, statement: &'a Stmt) -> Vec<Clause<'a>> {
-    let clause = |start, condition: Option<&'a Expr>, body: &'a [Stmt]| {
-        let after = condition.map_or(start, Ranged::end);
-        let colon = module.tokens().after(after).iter().find(|token| token.kind() == TokenKind::Colon);
-        Clause { header: TextRange::new(start, colon.map_or(after, Ranged::end)), condition, body }
-    };
-    match statement {
-        Stmt::If(branch) => {
-            let mut all = vec![clause(branch.start(), Some(&branch.test), &branch.body)];
-            all.extend(
-                branch
-                    .elif_else_clauses
-                    .iter()
-                    .map(|part| clause(part.start(), part.test.as_ref(), &part.body)),
-            );
-            all
-        }
-        Stmt::For(block) if block.orelse.is_empty() => {
-            vec![clause(block.start(), Some(&block.iter), &block.body)]
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Whether an expression calls anything, so that it may not be the same a little later.
-fn has_call(expression: &Expr) -> bool {
-    ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| expr.is_call_expr())
-}
-
-/// Whether a call in an expression is given something that is neither spelled out nor a connection.
-fn asks_about_variables(expression: &Expr) -> bool {
-    const CONNECTIONS: &[&str] = &["bind", "conn", "connection", "engine", "inspector", "insp", "op"];
-    ruff_python_ast::helpers::any_over_expr(expression, &|expr: &Expr| {
-        let Expr::Call(call) = expr else { return false };
-        call.arguments.iter_source_order().any(|argument| match argument.value() {
-            Expr::Name(name) => !CONNECTIONS.contains(&name.id.as_str()),
-            Expr::StringLiteral(_) | Expr::Call(_) | Expr::Generator(_) => false,
-            _ => true,
-        })
-    })
-}
-
-/// The plain strings in an expression: names of what it asks about.
-fn strings_in(expression: &Expr) -> Vec<&str> {
-    let mut strings = Strings(Vec::new());
-    strings.visit_expr(expression);
-    strings.0
-}
-
-/// The plain strings in a statement.
-fn strings_of(statement: &Stmt) -> Vec<&str> {
-    let mut strings = Strings(Vec::new());
-    strings.visit_stmt(statement);
-    strings.0
-}
-
-struct Strings<'a>(Vec<&'a str>);
-
-impl<'a> Visitor<'a> for Strings<'a> {
-    fn visit_stmt(&mut self, statement: &'a Stmt) {
-        match statement {
-            // What an earlier condition asks about is not queued.
-            Stmt::If(branch) => {
-                self.visit_body(&branch.body);
-                branch.elif_else_clauses.iter().for_each(|clause| self.visit_body(&clause.body));
-            }
-            _ => walk_stmt(self, statement),
-        }
-    }
-
-    fn visit_expr(&mut self, expr: &'a Expr) {
-        match expr {
-            Expr::StringLiteral(literal) => self.0.push(literal.value.to_str()),
-            _ => walk_expr(self, expr),
-        }
     }
 }
