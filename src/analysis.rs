@@ -1,16 +1,16 @@
 //! Runs the rules over the histories, and says of every finding whether it can be fixed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
-use safemig_transforms::analysis::{Finding, Fixed, History, Report, Verdict};
+use safemig_transforms::analysis::{Finding, Fixed, History, Part, Report, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::recipe::Applicability;
 use safemig_transforms::rules;
-use safemig_transforms::settings::Settings;
+use safemig_transforms::settings::{Settings, Split};
 use safemig_transforms::suppression;
 
 use crate::cli;
@@ -143,6 +143,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) fixed: Option<String>,
     /// What is left then, where it stands in that text.
     left: Vec<Finding>,
+    /// The revisions that run before it then, because it is cut into several.
+    pub(crate) parts: Vec<PartFile>,
     /// For each finding about a suppression: nothing, or why it is left.
     pub(crate) ignores: Vec<Result<(), String>>,
     /// Those that are left then, where they stand in that text.
@@ -153,6 +155,31 @@ pub(crate) struct Judged<'a> {
     ignored: Vec<&'a RuleSet>,
     /// The new revision that fixes what this one leaves behind, as reports show it.
     pub(crate) followed_by: Option<String>,
+}
+
+/// The file of a revision that a migration is cut into.
+#[derive(Debug)]
+pub(crate) struct PartFile {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// As reports show it.
+    pub(crate) shown: String,
+    pub(crate) part: Part,
+}
+
+impl PartFile {
+    /// Beside the migration, under its name with another id.
+    fn of(part: Part, migration: &Migration, path: &Path) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = if stem.contains(&migration.revision) {
+            stem.replacen(&migration.revision, &part.revision, 1)
+        } else {
+            format!("{}_{stem}", part.revision)
+        };
+        let beside = |path: &Path| path.with_file_name(format!("{name}.py"));
+        let shown = beside(Path::new(&migration.path)).to_string_lossy().into_owned();
+        Self { path: beside(path), shown, part }
+    }
 }
 
 impl Judged<'_> {
@@ -176,7 +203,8 @@ impl Judged<'_> {
             Some((report, tidy)) => (tidy, report),
             None => (self.migration, &self.report),
         };
-        let Fixed { source, verdicts, left } = self.fix_chosen(migration, report, rules, &|_| true);
+        let Fixed { source, verdicts, left, parts } =
+            self.fix_chosen(migration, report, rules, self.group.settings.split, &|_| true);
         self.verdicts = verdicts
             .into_iter()
             .zip(&self.report.findings)
@@ -194,7 +222,13 @@ impl Judged<'_> {
             .collect();
         self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source()));
         self.left = left;
+        self.cut_into(parts);
         self.find_ignores_left(rules, |ignore| refusal(ignore).unwrap_or_else(|| NO_LAYOUT.to_owned()));
+    }
+
+    fn cut_into(&mut self, parts: Vec<Part>) {
+        let files = parts.into_iter().map(|part| PartFile::of(part, self.migration, self.path));
+        self.parts = files.collect();
     }
 
     /// Look where the findings about suppressions stand after the fix.
@@ -233,6 +267,15 @@ impl Judged<'_> {
         verdicts.filter_map(|(finding, verdict)| Some((finding, verdict.as_ref().err()?.clone()))).collect()
     }
 
+    /// What remains in the revisions that it is cut into, with the reasons.
+    pub(crate) fn left_in_parts(&self, rules: &Rules) -> Vec<(&PartFile, &Finding, String)> {
+        let mut left = Vec::new();
+        for file in &self.parts {
+            left.extend(file.part.left.iter().map(|finding| (file, finding, reason(finding, rules))));
+        }
+        left
+    }
+
     /// The text after the fix.
     pub(crate) fn source(&self) -> &str {
         self.fixed.as_deref().unwrap_or_else(|| self.migration.module.source())
@@ -241,6 +284,7 @@ impl Judged<'_> {
     /// The fix could not be applied: everything is as it was.
     pub(crate) fn not_written(&mut self) {
         self.fixed = None;
+        self.parts.clear();
         for verdict in &mut self.verdicts {
             if verdict.is_ok() {
                 *verdict = Err(NOT_WRITTEN.to_owned());
@@ -286,11 +330,13 @@ impl Judged<'_> {
         migration: &Migration,
         report: &Report,
         rules: &Rules,
+        split: Split,
         chosen: &dyn Fn(&Finding) -> bool,
     ) -> Fixed {
         let allowed = |finding: &Finding| chosen(finding) && rules.refusal(finding).is_none();
-        let group = self.group;
-        report.fix(migration, group.history.portability, &group.settings, &self.selected(rules), &allowed)
+        let settings = Settings { split, ..self.group.settings.clone() };
+        let portability = self.group.history.portability;
+        report.fix(migration, portability, &settings, &self.selected(rules), &allowed)
     }
 
     fn selected(&self, rules: &Rules) -> impl Fn(&str, &str) -> bool + Sync {
@@ -307,9 +353,11 @@ impl Judged<'_> {
         fixed: Option<String>,
         verdicts: Vec<Result<Vec<String>, String>>,
         left: Vec<Finding>,
+        parts: Vec<Part>,
         rules: &Rules,
     ) {
         self.fixed = fixed;
+        self.cut_into(parts);
         self.verdicts = verdicts;
         self.left = left;
         self.ignores = self.report.ignores.iter().map(|_| Err(NOT_REVIEWED.to_owned())).collect();
@@ -475,6 +523,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 verdicts: Vec::new(),
                 fixed: None,
                 left: Vec::new(),
+                parts: Vec::new(),
                 ignores: Vec::new(),
                 ignores_left: Vec::new(),
                 aside: aside.get(&index).copied(),

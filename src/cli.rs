@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::Split;
 use crate::selection::Selector;
 use crate::terminal::{ColorChoice, Verbosity};
 
@@ -137,6 +138,9 @@ pub(crate) struct Input {
     pub(crate) unsafe_fixes: bool,
     #[arg(long, hide = true, overrides_with = "unsafe_fixes")]
     pub(crate) no_unsafe_fixes: bool,
+    /// How a revision is divided into transactions [default: autocommit-block]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) split: Option<Split>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]

@@ -134,10 +134,10 @@ impl Options {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Split {
-    /// In place, by `with op.get_context().autocommit_block():`.
+    /// In place, by `with op.get_context().autocommit_block():`
     #[default]
     AutocommitBlock,
-    /// Into several revisions.
+    /// Into several revisions, of which the last keeps the id
     Revision,
 }
 

@@ -17,7 +17,7 @@ use safemig_transforms::analysis::History;
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
-use safemig_transforms::settings::{MaxIndexColumns, Naming, Rerun, Settings, Target};
+use safemig_transforms::settings::{MaxIndexColumns, Naming, Rerun, Settings, Split, Target};
 
 use crate::application;
 use crate::config::{self, Config};
@@ -40,6 +40,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) application: (bool, bool),
     /// `--postgres-version`.
     pub(crate) postgres_version: Option<u32>,
+    /// `--split`; what stands on standard input stays one revision.
+    pub(crate) split: Option<config::Split>,
     /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
     pub(crate) virtual_env: Option<&'a Path>,
 }
@@ -492,6 +494,10 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
         rerun: match options.rerun.unwrap_or_default() {
             config::Rerun::Repair => Rerun::Repair,
             config::Rerun::Plain => Rerun::Plain,
+        },
+        split: match wanted.split.or(options.split).unwrap_or_default() {
+            config::Split::AutocommitBlock => Split::AutocommitBlock,
+            config::Split::Revision => Split::Revision,
         },
         naming: match naming {
             NamingConvention::None => Naming::Postgres,

@@ -146,18 +146,22 @@ pub(super) struct Change<'a> {
     rules: Vec<String>,
 }
 
-/// Every file that is changed, with its old and its new text.
+/// Every file that is changed or created, with its old and its new text.
 pub(super) fn changed_files<'a>(
     judged: &'a [Judged],
     environments: &'a [JudgedEnvironment],
-) -> impl Iterator<Item = (&'a Path, &'a str, &'a str)> {
+) -> impl Iterator<Item = (&'a Path, Option<&'a str>, &'a str)> {
     let revisions = judged
         .iter()
-        .filter_map(|one| Some((one.path, one.migration.module.source(), one.fixed.as_deref()?)));
+        .filter_map(|one| Some((one.path, Some(one.migration.module.source()), one.fixed.as_deref()?)));
+    let parts = judged
+        .iter()
+        .flat_map(|one| &one.parts)
+        .map(|file| (file.path.as_path(), None, file.part.source.as_str()));
     let environments = environments
         .iter()
-        .filter_map(|one| Some((one.path, one.environment.module.source(), one.fixed.as_deref()?)));
-    revisions.chain(environments)
+        .filter_map(|one| Some((one.path, Some(one.environment.module.source()), one.fixed.as_deref()?)));
+    revisions.chain(parts).chain(environments)
 }
 
 /// What is changed, revisions first.
@@ -177,6 +181,13 @@ pub(super) fn changes<'a>(
         let new = one.fixed.as_ref()?;
         Some(Change { path: &one.environment.path, old: Some(one.environment.module.source()), new, rules })
     });
+    let parts = judged.iter().flat_map(|one| &one.parts).map(|file| Change {
+        path: &file.shown,
+        old: None,
+        new: &file.part.source,
+        // They are counted where they were found.
+        rules: Vec::new(),
+    });
     let created = created.iter().map(|file| Change {
         path: &file.shown,
         old: None,
@@ -189,7 +200,7 @@ pub(super) fn changes<'a>(
             Change { path: &file.path, old: Some(file.module.source()), new, rules: one.fixed_rules(*index) }
         })
     });
-    revisions.chain(environments).chain(created).chain(models).collect()
+    revisions.chain(parts).chain(environments).chain(created).chain(models).collect()
 }
 
 pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {

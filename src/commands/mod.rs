@@ -103,6 +103,7 @@ impl Session {
     ) -> Result<Self> {
         let rules = Rules::new(input, &config)?;
         let virtual_env = env::var_os("VIRTUAL_ENV").map(PathBuf::from).or_else(environment_on_path);
+        let stdin = input.paths.iter().any(|path| path == Path::new("-"));
         let histories = project::read(&Wanted {
             paths: &input.paths,
             stdin_filename,
@@ -115,6 +116,7 @@ impl Session {
             config: &config,
             application: rules.application(),
             postgres_version: input.alembic.postgres_version,
+            split: if stdin { Some(crate::config::Split::AutocommitBlock) } else { input.split },
             virtual_env: virtual_env.as_deref(),
         })?;
         let session = Self { directory, virtual_env, config, rules, histories };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use safemig_transforms::analysis::History;
-use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::migration::Parsed;
 
 use super::verify::{self, Rewrite};
 use super::{Session, fix, together};
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     let changes: Vec<Change> = fix::changed_files(&judged, &environments)
         .map(|(path, old, new)| Change {
             path: path.to_path_buf(),
-            old: Some(old.as_bytes().to_vec()),
+            old: old.map(|old| old.as_bytes().to_vec()),
             new: new.as_bytes().to_vec(),
         })
         .collect();
@@ -144,26 +144,34 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
     let fixed: BTreeMap<&str, &Judged> =
         judged.iter().map(|one| (one.migration.path.as_str(), one)).collect();
     let mut migrations = Vec::new();
-    for migration in &group.history.migrations {
-        let source =
-            fixed.get(migration.path.as_str()).map_or_else(|| migration.module.source(), |one| one.source());
-        match migration.edited(source.to_owned()) {
-            Ok(Parsed::Migration(rewritten)) => migrations.push(*rewritten),
-            _ => bail!("{}: it would be no revision any more; nothing was written", migration.path),
+    let mut files = Vec::new();
+    // Of each migration, the first of the revisions that it becomes, and the last.
+    let mut ends = Vec::new();
+    for (migration, file) in group.history.migrations.iter().zip(&group.files) {
+        let one = fixed.get(migration.path.as_str());
+        let source = one.map_or_else(|| migration.module.source(), |one| one.source());
+        let parts = one.iter().flat_map(|one| &one.parts).map(|part| &*part.part.source);
+        let first = migrations.len();
+        for source in parts.chain([source]) {
+            match migration.edited(source.to_owned()) {
+                Ok(Parsed::Migration(rewritten)) => migrations.push(*rewritten),
+                _ => bail!("{}: it would be no revision any more; nothing was written", migration.path),
+            }
+            files.push(file.clone());
         }
+        ends.push((first, migrations.len() - 1));
     }
     let history = History::new(migrations, &group.settings);
-    let same = |one: &Migration, other: &Migration| {
-        (&one.revision, &one.down_revisions, &one.depends_on, &one.branch_labels)
-            == (&other.revision, &other.down_revisions, &other.depends_on, &other.branch_labels)
-    };
     let (before, after) =
         (analysis::reports(group, &group.history, rules)?, analysis::reports(group, &history, rules)?);
-    for (index, (old, new)) in group.history.migrations.iter().zip(&history.migrations).enumerate() {
-        if !same(old, new) {
+    for (index, (old, (first, last))) in group.history.migrations.iter().zip(ends).enumerate() {
+        let (first_new, new) = (&history.migrations[first], &history.migrations[last]);
+        let same = (&old.revision, &old.branch_labels) == (&new.revision, &new.branch_labels)
+            && (&old.down_revisions, &old.depends_on) == (&first_new.down_revisions, &first_new.depends_on);
+        if !same {
             bail!("{}: it would be another revision, or follow another; nothing was written", old.path);
         }
-        if !before[index].same_schema(&after[index]) {
+        if !before[index].same_schema(&after[last], &history.migrations[first..last]) {
             bail!("{}: it would lead to another schema; nothing was written", old.path);
         }
     }
@@ -173,7 +181,7 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
     let again = Group {
         project: group.project.clone(),
         history,
-        files: group.files.clone(),
+        files,
         invalid: Vec::new(),
         unclear: Vec::new(),
         settings: group.settings.clone(),

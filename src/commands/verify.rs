@@ -144,8 +144,17 @@ fn as_fixed<'a>(
         .collect();
     // Several projects may be verified at once.
     let own = group.history.migrations.iter().filter_map(|migration| fixed.get(migration.path.as_str()));
-    let files = own.map(|one| (one.path.to_path_buf(), Some(one.source().as_bytes().to_vec())));
-    let mut files: tree::Files = files.collect();
+    let mut files = tree::Files::new();
+    let mut cut = Vec::new();
+    for one in own {
+        let parts = one.parts.iter().map(|file| (file.path.as_path(), &*file.part.source));
+        for (path, source) in parts.chain([(one.path, one.source())]) {
+            files.insert(path.to_path_buf(), Some(source.as_bytes().to_vec()));
+            if let Ok(Parsed::Migration(migration)) = one.migration.edited(source.to_owned()) {
+                cut.push(*migration);
+            }
+        }
+    }
     let mut added = Vec::new();
     for file in created {
         files.insert(file.path.clone(), Some(file.source.as_bytes().to_vec()));
@@ -157,10 +166,12 @@ fn as_fixed<'a>(
     let rewritten = Tree::mirror(&group.project, &files)?;
     let claims = |migration: &Migration| {
         let one = fixed.get(migration.path.as_str())?;
-        let left = one.left(&session.rules);
-        Some((by_direction(one.fixed_findings()), by_direction(left.iter().map(|(finding, _)| *finding))))
+        let (left, in_parts) = (one.left(&session.rules), one.left_in_parts(&session.rules));
+        let left = left.iter().map(|(finding, _)| *finding);
+        let left = left.chain(in_parts.iter().map(|(_, finding, _)| *finding));
+        Some((by_direction(one.fixed_findings()), by_direction(left)))
     };
-    let own = group.history.migrations.iter().chain(&added);
+    let own = group.history.migrations.iter().chain(&added).chain(&cut);
     let mut plan = plan(&group.history, Tree::of(&group.project), (rewritten, own), arguments, claims);
     plan.added = added.iter().map(|migration| planned(migration, Some(promised(migration)))).collect();
     Ok(plan)

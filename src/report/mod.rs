@@ -266,14 +266,17 @@ pub(crate) fn before<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a
 
 /// What remains in the files once they are fixed.
 pub(crate) fn after<'a>(judged: &'a Judged, rules: &Rules) -> Vec<Diagnostic<'a>> {
-    let left = judged.left(rules);
-    if left.is_empty() && judged.ignores_left.is_empty() {
+    let (left, in_parts) = (judged.left(rules), judged.left_in_parts(rules));
+    if left.is_empty() && in_parts.is_empty() && judged.ignores_left.is_empty() {
         return Vec::new();
     }
     let (text, path) = (Text::new(judged.source()), &judged.migration.path);
     let ignores = judged.ignores_left.iter();
     left.into_iter()
         .map(|(finding, reason)| text.finding(path, finding, Err(reason), rules))
+        .chain(in_parts.into_iter().map(|(file, finding, reason)| {
+            Text::new(&file.part.source).finding(&file.shown, finding, Err(reason), rules)
+        }))
         .chain(ignores.map(|(finding, reason)| of_suppression(&text, path, finding, Err(reason.clone()))))
         .collect()
 }

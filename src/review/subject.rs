@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use safemig_transforms::analysis::{Finding, Report, Verdict};
+use safemig_transforms::analysis::{Finding, Part, Report, Verdict};
 use safemig_transforms::environment::{self, Environment};
 use safemig_transforms::migration::{Direction, Migration, Parsed};
 use safemig_transforms::python::Position;
 use safemig_transforms::rules::Rule;
+use safemig_transforms::settings::Split;
 use safemig_transforms::suppression;
 
 use crate::analysis::{self, Judged, JudgedEnvironment, Rules};
@@ -131,12 +132,13 @@ impl Judged<'_> {
         start
     }
 
-    /// The draft, and the findings that are left in its text.
-    fn make(&self, choice: &Choice, rules: &Rules) -> (Draft, Vec<Finding>) {
+    /// The draft, the findings that are left in its text, and the revisions that it is cut into.
+    fn make(&self, choice: &Choice, rules: &Rules, split: Split) -> (Draft, Vec<Finding>, Vec<Part>) {
         let start = self.start(choice, rules);
         let (migration, report) =
             start.as_ref().map_or((self.migration, &self.report), |(migration, report)| (migration, report));
-        let fixed = self.fix_chosen(migration, report, rules, &|finding| choice.made.contains(&key(finding)));
+        let fixed =
+            self.fix_chosen(migration, report, rules, split, &|finding| choice.made.contains(&key(finding)));
         let mut draft = Draft {
             text: fixed.source.unwrap_or_else(|| migration.module.source().to_owned()),
             fixed: report.findings.iter().map(key).collect(),
@@ -152,7 +154,7 @@ impl Judged<'_> {
                 }
             }
         }
-        (draft, fixed.left)
+        (draft, fixed.left, fixed.parts)
     }
 }
 
@@ -185,16 +187,17 @@ impl Subject for Judged<'_> {
     }
 
     fn draft(&self, choice: &Choice, rules: &Rules) -> Draft {
-        self.make(choice, rules).0
+        // A reviewer sees the migration as one.
+        self.make(choice, rules, Split::AutocommitBlock).0
     }
 
     fn examine(&self, text: &str, rules: &Rules) -> Result<(BTreeSet<Key>, bool), String> {
         let (_, report) = self.parse(text.to_owned(), rules)?;
-        Ok((report.findings.iter().map(key).collect(), report.same_schema(&self.report)))
+        Ok((report.findings.iter().map(key).collect(), report.same_schema(&self.report, &[])))
     }
 
     fn settle(&mut self, choice: &Choice, rules: &Rules) {
-        let (draft, mut left) = self.make(choice, rules);
+        let (draft, mut left, parts) = self.make(choice, rules, self.group.settings.split);
         for finding in &mut left {
             if finding.fix.is_ok() && rules.refusal(finding).is_none() {
                 finding.fix = Err(DECLINED.to_owned());
@@ -217,7 +220,7 @@ impl Subject for Judged<'_> {
             .collect();
         let changed = (draft.text != self.original()).then_some(draft.text);
         self.report.suppressed.extend(suppressed);
-        self.settle_with(changed, verdicts, left, rules);
+        self.settle_with(changed, verdicts, left, parts, rules);
     }
 }
 

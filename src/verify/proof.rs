@@ -69,6 +69,9 @@ impl Planned {
     }
 }
 
+/// Whom each of the rewritten revisions follows.
+pub(crate) type Parents = BTreeMap<String, Vec<String>>;
+
 /// Two histories, and how far they are to be compared.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -78,8 +81,12 @@ pub(crate) struct Plan {
     pub(crate) added: Vec<Planned>,
     pub(crate) original: Tree,
     pub(crate) rewritten: Tree,
+<<<<<<< HEAD
     /// The down revisions of every rewritten revision.
     pub(crate) parents: BTreeMap<String, Vec<String>>,
+=======
+    pub(crate) parents: Parents,
+>>>>>>> c3657f7 (Cut a migration into revisions (--split revision))
     /// Rows for every table; with 0 contents are not compared.
     pub(crate) rows: u32,
     pub(crate) crash: bool,

@@ -15,5 +15,6 @@ pub mod rerun;
 pub mod revision;
 pub mod rules;
 pub mod settings;
+pub mod split;
 pub mod suppression;
 pub mod types;

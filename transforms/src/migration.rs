@@ -45,6 +45,10 @@ pub enum Direction {
     Downgrade,
 }
 
+impl Direction {
+    pub const BOTH: [Self; 2] = [Self::Upgrade, Self::Downgrade];
+}
+
 impl Migration {
     /// Parse a file. A file is a revision when it assigns `revision` and `down_revision`.
     ///

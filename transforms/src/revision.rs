@@ -350,9 +350,14 @@ fn id(parent: &str, message: &str, steps: &[Step], taken: &dyn Fn(&str) -> bool)
         }
     }
     (0..u32::MAX)
-        .map(|attempt| format!("{:012x}", hash(&format!("{parent}\n{message}\n{steps:?}\n{attempt}")) >> 16))
+        .map(|attempt| digits(&format!("{parent}\n{message}\n{steps:?}\n{attempt}")))
         .find(|id| !taken(id))
         .unwrap_or_default()
+}
+
+/// Twelve digits that follow from a text, as Alembic's `rev_id` has them.
+pub(crate) fn digits(text: &str) -> String {
+    format!("{:012x}", hash(text) >> 16)
 }
 
 /// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: the same on every machine and in every version.

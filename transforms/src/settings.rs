@@ -31,6 +31,16 @@ pub enum Rerun {
     Plain,
 }
 
+/// How a revision is divided into transactions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Split {
+    /// In place, by `with op.get_context().autocommit_block():`.
+    #[default]
+    AutocommitBlock,
+    /// Into several revisions.
+    Revision,
+}
+
 /// Who names the constraints that have no name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Naming {
@@ -73,6 +83,7 @@ pub enum Portability {
 pub struct Settings {
     pub target: Target,
     pub rerun: Rerun,
+    pub split: Split,
     pub naming: Naming,
     /// Detected from the history when `None`.
     pub other_databases: Option<bool>,

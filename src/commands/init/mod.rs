@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &InitArgs, global: &Global, terminal: &Terminal) ->
         config: &config,
         postgres_version: arguments.alembic.postgres_version,
         application: (false, false),
+        split: None,
         virtual_env: None,
     })?;
     let Some(group) = histories.groups.first() else {

@@ -30,6 +30,7 @@ pub(super) fn early(
     plans: &[Planned],
     portability: Portability,
     settings: &Settings,
+    directions: &[Direction],
 ) -> Early {
     let mut early = Early::default();
     let commits = |plan: &Planned| plan.recipe.around == Around::AutocommitBlock;
@@ -37,8 +38,8 @@ pub(super) fn early(
         return early;
     }
     let planned: BTreeSet<CallKey> = plans.iter().map(|plan| plan.operation.origin.key()).collect();
-    for direction in [Direction::Upgrade, Direction::Downgrade] {
-        let operations = &migration.walked(direction).operations;
+    for direction in directions {
+        let operations = &migration.walked(*direction).operations;
         let is_planned = |operation: &Operation| planned.contains(&operation.origin.key());
         let Some(last) =
             operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)

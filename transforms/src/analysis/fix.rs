@@ -7,10 +7,10 @@ use super::check::{Place, check_one, stops_writers};
 use super::early::early;
 use super::{Finding, Fixed, Key, Report, Selection, Verdict};
 use crate::layout::{Others, Planned};
-use crate::migration::{Migration, Parsed};
+use crate::migration::{Direction, Migration, Parsed};
 use crate::operations::{Operation, OperationKind, Receiver};
 use crate::recipe::{Action, Recipe};
-use crate::settings::{Portability, Settings};
+use crate::settings::{Portability, Settings, Split};
 use crate::{layout, rerun};
 
 /// Passes over one file until nothing changes any more; one that needs more is left alone.
@@ -39,7 +39,7 @@ impl Report {
     /// Rewrite the migration, as far as its findings are fixable and `allowed`.
     ///
     /// Passes are made until nothing changes; the result is checked: it parses, what was fixed is
-    /// gone, and the catalog after it is the same.
+    /// gone, and the catalog after it is the same. Where the settings say so, the result is cut into several revisions.
     #[must_use]
     pub fn fix(
         &self,
@@ -48,6 +48,25 @@ impl Report {
         settings: &Settings,
         selected: &Selection,
         allowed: &dyn Fn(&Finding) -> bool,
+    ) -> Fixed {
+        match settings.split {
+            Split::AutocommitBlock => {
+                self.fix_repeating(migration, portability, settings, selected, allowed, &Direction::BOTH)
+            }
+            Split::Revision => self.fix_in_parts(migration, portability, settings, selected, allowed),
+        }
+    }
+
+    /// Rewrite the migration; `repeated` are the functions in which what is in front of an autocommit block has to run
+    /// a second time when it is interrupted.
+    pub(super) fn fix_repeating(
+        &self,
+        migration: &Migration,
+        portability: Portability,
+        settings: &Settings,
+        selected: &Selection,
+        allowed: &dyn Fn(&Finding) -> bool,
+        repeated: &[Direction],
     ) -> Fixed {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
         let mut refused: BTreeMap<Key, String> = BTreeMap::new();
@@ -85,7 +104,7 @@ impl Report {
                 .collect();
             let leave_out = Recipe::in_place(Action::LeaveOut);
             plans.extend(inverses.iter().map(|(_, operation)| Planned { operation, recipe: &leave_out }));
-            let early = early(migration, report, &plans, portability, settings);
+            let early = early(migration, report, &plans, portability, settings, repeated);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
             let outcome =
@@ -171,7 +190,7 @@ impl Report {
         let left: Vec<_> = self.findings.iter().map(|finding| finding.refused(refused)).collect();
         let verdicts =
             left.iter().map(|finding| Verdict::Left { reason: finding.fix.clone().err() }).collect();
-        Fixed { source: None, verdicts, left }
+        Fixed { source: None, verdicts, left, parts: Vec::new() }
     }
 
     fn changed(
@@ -198,7 +217,7 @@ impl Report {
             .collect();
         let fixes_any = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fixed { .. }));
         if fixes_any {
-            Fixed { source: Some(next.module.into_source()), verdicts, left }
+            Fixed { source: Some(next.module.into_source()), verdicts, left, parts: Vec::new() }
         } else {
             self.unchanged(refused)
         }

@@ -3,6 +3,7 @@
 mod check;
 mod early;
 mod fix;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,6 +83,17 @@ pub struct Fixed {
     /// For each finding of the report, in its order.
     pub verdicts: Vec<Verdict>,
     /// The findings that are left, where they stand in the new text.
+    pub left: Vec<Finding>,
+    /// The revisions that run before it, in their order, when it is cut into several.
+    pub parts: Vec<Part>,
+}
+
+/// A revision that a migration has been cut into, but for the last, which stays the migration.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub revision: String,
+    pub source: String,
+    /// The findings that are left in it.
     pub left: Vec<Finding>,
 }
 
@@ -305,16 +317,23 @@ impl Report {
         check_one(migration, &place, settings, selected)
     }
 
-    /// Whether two texts of a migration lead to the same schema, as far as is known.
+    /// Whether another text of the migration leads to the same schema, as far as is known. `other` is the report on
+    /// that, or on the last of the revisions that it is cut into; `earlier` are those that come before that one.
     #[must_use]
-    pub fn same_schema(&self, other: &Self) -> bool {
-        self.same_schema_but_for(other, &BTreeSet::new())
+    pub fn same_schema(&self, other: &Self, earlier: &[Migration]) -> bool {
+        let mut back = other.after_downgrade.clone();
+        earlier.iter().rev().for_each(|part| back.apply_all(&part.downgrade.operations));
+        same(&self.after_upgrade, &other.after_upgrade) && same(&self.after_downgrade, &back)
     }
 
     fn same_schema_but_for(&self, other: &Self, redesigned: &BTreeSet<(Option<String>, String)>) -> bool {
         self.after_upgrade.same_schema_but_for(&other.after_upgrade, redesigned)
             && self.after_downgrade.same_schema_but_for(&other.after_downgrade, redesigned)
     }
+}
+
+fn same(one: &Catalog, other: &Catalog) -> bool {
+    one.same_schema_but_for(other, &BTreeSet::new())
 }
 
 /// What a finding is known by from one pass to the next, while positions shift: its rule's module, its function and

@@ -6,6 +6,7 @@
 use ruff_python_ast::{Stmt, StmtFunctionDef};
 
 use super::type_change;
+use crate::recipe::Phase;
 
 /// One of the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +110,19 @@ impl Helper {
         let Some(Stmt::Expr(expression)) = statement else { return false };
         let Some(call) = expression.value.as_call_expr() else { return false };
         call.arguments.is_empty() && call.func.as_name_expr().is_some_and(|name| name.id == self.name())
+    }
+
+    /// The phase of a type change whose step it is.
+    pub(crate) fn phase(self) -> Option<Phase> {
+        match self {
+            Self::StartTypeChange => Some(Phase::Expand),
+            Self::FillNewColumn | Self::FillNewColumnByPlace | Self::CopyIndex | Self::CopyConstraints => {
+                Some(Phase::Backfill)
+            }
+            Self::SwitchColumns => Some(Phase::Switch),
+            Self::DropOldColumn => Some(Phase::Contract),
+            _ => None,
+        }
     }
 
     /// The name of the function.

@@ -53,6 +53,9 @@ pub struct Origin {
     pub callee: TextRange,
     /// The statement whose expression the call is, or the statement that contains it.
     pub statement: TextRange,
+    /// The statement of `upgrade` or `downgrade` that leads to it: another one where it stands in a function that is
+    /// called there.
+    pub within: TextRange,
     /// How the author spelled the receiver.
     pub receiver: Receiver,
     /// Why the statement can't be moved into a block of its own, if so.

@@ -229,6 +229,7 @@ impl<'a> Walker<'a, '_> {
             batches: std::mem::take(&mut self.batches),
             calls: self.calls.clone(),
             root: name,
+            within: self.within,
             symbols: Vec::new(),
         };
         walker.inline(definition, call, statement, frame);
@@ -368,9 +369,15 @@ impl<'a> Walker<'a, '_> {
             inner.scope.bind(rest.name.as_str(), Value::Unknown);
         }
         inner.repeated = true;
+        self.within = self.within(statement);
         self.calls.push(definition.range());
         self.body(&definition.body, &mut inner);
         self.calls.pop();
+    }
+
+    /// The statement of the function that is read which leads to this one.
+    fn within(&self, statement: &Stmt) -> TextRange {
+        if self.calls.len() == 1 { statement.range() } else { self.within }
     }
 
     /// A call of a function that an earlier rewrite put into the file.
@@ -455,6 +462,7 @@ impl<'a> Walker<'a, '_> {
                 call: call.range(),
                 callee: call.func.range(),
                 statement: statement.range(),
+                within: self.within(statement),
                 receiver,
                 fixed_in_place,
                 swallowed: frame.swallowed,

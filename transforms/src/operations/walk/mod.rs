@@ -140,6 +140,7 @@ impl<'a> Functions<'a> {
             root: name,
             symbols: Vec::new(),
             calls: vec![definition.range()],
+            within: TextRange::default(),
         };
         let mut scope = self.scope.clone();
         // `upgrade(op, tables, tester)`: some projects hand `op` in.
@@ -191,6 +192,8 @@ struct Walker<'a, 'f> {
     calls: Vec<TextRange>,
     /// The function that is read.
     root: &'f str,
+    /// The statement of the function that is read which called the one that is followed.
+    within: TextRange,
     /// The assignments of values that are not known, in the order in which they run.
     symbols: Vec<TextSize>,
 }
