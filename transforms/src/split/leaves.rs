@@ -159,11 +159,6 @@ impl<'a> Function<'a> {
         let raises = |leaf: &Leaf| leaf.statement.is_raise_stmt();
         self.leaves.iter().all(|leaf| leaf.role == Role::Neutral || raises(leaf))
     }
-
-    /// Whether it is cut at the phases of type changes.
-    pub(super) fn has_phases(&self) -> bool {
-        self.leaves.iter().any(|leaf| matches!(leaf.role, Role::Block(Some(_))))
-    }
 }
 
 pub(super) fn is_docstring(statement: &Stmt) -> bool {

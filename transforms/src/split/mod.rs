@@ -22,6 +22,7 @@ use crate::operations::{
     AddConstraint, CreateIndex, DropIndex, Operation, OperationKind, TableArg, TableName,
 };
 use crate::python::value::Arg;
+use crate::recipe::Phase;
 use crate::revision;
 
 /// Cut a migration. The parts stand in the order in which they run; there are none when there is nothing to cut.
@@ -160,14 +161,18 @@ fn backwards(
     downgrade: &Function,
     parts: usize,
 ) -> Result<Vec<Option<usize>>, String> {
-    if upgrade.has_phases() || downgrade.has_phases() {
-        return Err("what undoes a change of type can't be cut".to_owned());
-    }
     let mut touched: BTreeMap<Thing, BTreeSet<usize>> = BTreeMap::new();
+    // The way back from a new type is the whole change again, and starts wherever the way there has got to: so the first
+    // part of a change undoes it all, and the others can run again on what they have done.
+    let mut change = None;
     for (leaf, step) in upgrade.leaves.iter().zip(steps) {
         let Some(step) = step else { continue };
+        change = match leaf.role {
+            Role::Block(Some(_)) => change.or(Some(*step)),
+            _ => None,
+        };
         for thing in leaf.operations.iter().flat_map(|operation| things(operation)) {
-            touched.entry(thing).or_default().insert(*step);
+            touched.entry(thing).or_default().insert(change.unwrap_or(*step));
         }
     }
     let mut at = parts - 1;
@@ -178,6 +183,8 @@ fn backwards(
                 found.push(None);
                 continue;
             }
+            // The end of a change of type.
+            Role::Block(Some(Phase::Contract)) => Some(BTreeSet::from([at])),
             _ => candidates(leaf, &touched, at),
         };
         // What undoes nothing by itself goes with what follows.
@@ -275,6 +282,10 @@ fn things(operation: &Operation) -> Vec<Thing> {
         OperationKind::AlterColumn(alter) => {
             let names = [&alter.column, &alter.new_name];
             things.extend(names.into_iter().filter_map(|column| of_table(Thing::Altered, name(column))));
+        }
+        OperationKind::ReplaceColumn { table: known, column, .. } => {
+            table = known.known();
+            things.extend(table.clone().map(|table| Thing::Altered(table, column.clone())));
         }
         OperationKind::CreateTable { definition, .. } => {
             things.extend(table.clone().map(Thing::Table));
