@@ -281,6 +281,13 @@ impl Judged<'_> {
         self.fixed.as_deref().unwrap_or_else(|| self.migration.module.source())
     }
 
+    /// The files that the fix changes and creates, with their old and new texts.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (&Path, Option<&str>, &str)> {
+        let own = self.fixed.as_deref().map(|new| (self.path, Some(self.migration.module.source()), new));
+        let parts = self.parts.iter().map(|file| (file.path.as_path(), None, file.part.source.as_str()));
+        parts.chain(own)
+    }
+
     /// The fix could not be applied: everything is as it was.
     pub(crate) fn not_written(&mut self) {
         self.fixed = None;

@@ -113,6 +113,7 @@ fn prompt(common: &Common, global: &Global) -> Result<Prompt> {
 fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal: &Terminal) -> bool {
     let mut errors: Vec<_> = judged
         .par_iter_mut()
+        .filter(|one| one.parts.is_empty())
         .filter_map(|one| {
             let fixed = one.fixed.as_ref()?;
             let old = one.migration.module.source();
@@ -132,7 +133,8 @@ fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal
     for error in &errors {
         terminal.error(&error.to_string());
     }
-    errors.is_empty()
+    let cut = together::write_cut(judged, terminal);
+    errors.is_empty() && cut
 }
 
 /// A file that the fixes change.
@@ -151,17 +153,10 @@ pub(super) fn changed_files<'a>(
     judged: &'a [Judged],
     environments: &'a [JudgedEnvironment],
 ) -> impl Iterator<Item = (&'a Path, Option<&'a str>, &'a str)> {
-    let revisions = judged
-        .iter()
-        .filter_map(|one| Some((one.path, Some(one.migration.module.source()), one.fixed.as_deref()?)));
-    let parts = judged
-        .iter()
-        .flat_map(|one| &one.parts)
-        .map(|file| (file.path.as_path(), None, file.part.source.as_str()));
     let environments = environments
         .iter()
         .filter_map(|one| Some((one.path, Some(one.environment.module.source()), one.fixed.as_deref()?)));
-    revisions.chain(parts).chain(environments)
+    judged.iter().flat_map(Judged::changes).chain(environments)
 }
 
 /// What is changed, revisions first.

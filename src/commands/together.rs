@@ -2,7 +2,7 @@
 //!
 //! A model that declares an index and the revision that creates it are one change, as is a whole history.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -43,6 +43,30 @@ pub(super) fn recover(session: &Session, dry_run: bool, terminal: &Terminal) -> 
     Ok(found)
 }
 
+/// Write every migration that is cut into several revisions, each with these. One that can't be written keeps its
+/// findings, and the others go on.
+pub(super) fn write_cut(judged: &mut [Judged], terminal: &Terminal) -> bool {
+    let mut all = true;
+    for one in judged.iter_mut().filter(|one| !one.parts.is_empty()) {
+        let changes: Vec<Change> = one.changes().map(change).collect();
+        if let Err(error) = write::write_all(&changes, &journal(one.group), &mut |_| {}) {
+            terminal.error(&error.to_string());
+            one.not_written();
+            all = false;
+        }
+    }
+    all
+}
+
+/// A file that is changed, or created where there is no old text.
+pub(super) fn change((path, old, new): (&Path, Option<&str>, &str)) -> Change {
+    Change {
+        path: path.to_path_buf(),
+        old: old.map(|old| old.as_bytes().to_vec()),
+        new: new.as_bytes().to_vec(),
+    }
+}
+
 /// Write the new revision of every history together with the models of its application that change. Of those that
 /// can't all be written, none is, and their findings stay.
 pub(super) fn write(
@@ -55,9 +79,7 @@ pub(super) fn write(
     let mut all = true;
     for (number, group) in groups.iter().enumerate() {
         let new = created.iter().filter(|file| file.group == number);
-        let mut changes: Vec<Change> = new
-            .map(|file| Change { path: file.path.clone(), old: None, new: file.source.as_bytes().to_vec() })
-            .collect();
+        let mut changes: Vec<Change> = new.map(|file| change((&file.path, None, &file.source))).collect();
         let application = applications.iter_mut().find(|one| one.files.group == Some(number));
         changes.extend(application.iter().flat_map(|one| one.changes()).map(|(_, change)| change));
         let Err(error) = write::write_all(&changes, &journal(group), &mut |_| {}) else { continue };

@@ -49,13 +49,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     let environments = session.judge_environments()?;
     check(group, &judged, &session.rules)?;
     interrupt.check()?;
-    let changes: Vec<Change> = fix::changed_files(&judged, &environments)
-        .map(|(path, old, new)| Change {
-            path: path.to_path_buf(),
-            old: old.map(|old| old.as_bytes().to_vec()),
-            new: new.as_bytes().to_vec(),
-        })
-        .collect();
+    let changes: Vec<Change> = fix::changed_files(&judged, &environments).map(together::change).collect();
     if !arguments.allow_dirty && !dry_run {
         refuse_uncommitted(group, &changes, &session.directory, terminal)?;
     }

@@ -147,8 +147,7 @@ fn as_fixed<'a>(
     let mut files = tree::Files::new();
     let mut cut = Vec::new();
     for one in own {
-        let parts = one.parts.iter().map(|file| (file.path.as_path(), &*file.part.source));
-        for (path, source) in parts.chain([(one.path, one.source())]) {
+        for (path, _, source) in one.changes() {
             files.insert(path.to_path_buf(), Some(source.as_bytes().to_vec()));
             if let Ok(Parsed::Migration(migration)) = one.migration.edited(source.to_owned()) {
                 cut.push(*migration);

@@ -22,6 +22,7 @@ mod cluster;
 mod constraints;
 mod crash;
 pub(crate) mod driver;
+mod halfway;
 pub(crate) mod interrupt;
 pub(crate) mod proof;
 pub(crate) mod python;

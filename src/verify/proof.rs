@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::constraints::{self, Constraint};
 use super::crash::{self, Crash};
 use super::driver::{Driver, Environment, Failure, Step, Unwatched, Versions};
+use super::halfway::{self, Ends};
 use super::interrupt::Interrupt;
 use super::rows::{self, Nulls};
 use super::server::{Database, Server};
@@ -69,9 +70,6 @@ impl Planned {
     }
 }
 
-/// Whom each of the rewritten revisions follows.
-pub(crate) type Parents = BTreeMap<String, Vec<String>>;
-
 /// Two histories, and how far they are to be compared.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -81,12 +79,8 @@ pub(crate) struct Plan {
     pub(crate) added: Vec<Planned>,
     pub(crate) original: Tree,
     pub(crate) rewritten: Tree,
-<<<<<<< HEAD
     /// The down revisions of every rewritten revision.
     pub(crate) parents: BTreeMap<String, Vec<String>>,
-=======
-    pub(crate) parents: Parents,
->>>>>>> c3657f7 (Cut a migration into revisions (--split revision))
     /// Rows for every table; with 0 contents are not compared.
     pub(crate) rows: u32,
     pub(crate) crash: bool,
@@ -429,9 +423,15 @@ impl<'a> Prover<'a> {
             let step = Step::Downgrade(vec![planned.revision.clone()]);
             let back = Step::Downgrade(self.span(&planned.revision));
             let pair = self.pair((&original, &step), (&rewritten, &back), contents)?;
-            drop(rewritten);
             let comparison = self.compared(planned, &pair, &original, &step, contents)?;
-            let crash = self.crash(&pair, &comparison, &original, &back, contents)?;
+            let mut crash = self.crash(&pair, &comparison, &original, &back, contents)?;
+            if self.plan.crash && up.comparison.is_equal() && comparison.is_equal() {
+                let there = Snapshot::read(&mut rewritten.connect()?, contents)?;
+                let halfway = self.halfway(planned, template, &there, &pair.original.snapshot, contents)?;
+                crash.survived += halfway.survived;
+                crash.failures.extend(halfway.failures);
+            }
+            drop(rewritten);
             down = pair.close(planned, Direction::Downgrade, comparison, crash).0;
         }
         let Planned { revision, path, .. } = planned.clone();
@@ -444,6 +444,26 @@ impl<'a> Prover<'a> {
             failure => failure,
         };
         Ok((line, failure))
+    }
+
+    /// Stop between the revisions that one is cut into, if the original's downgrade undoes what its upgrade does.
+    fn halfway(
+        &mut self,
+        planned: &Planned,
+        template: &Database,
+        there: &Snapshot,
+        back: &Snapshot,
+        contents: bool,
+    ) -> Result<Crash> {
+        let mut parts = self.span(&planned.revision);
+        parts.reverse();
+        let before = Snapshot::read(&mut template.connect()?, contents)?;
+        let moved: BTreeSet<String> = planned.moved().collect();
+        if parts.len() < 2 || !before.difference(back).is_empty() {
+            return Ok(Crash::default());
+        }
+        let ends = Ends { before: &before, there, moved: &moved, contents };
+        halfway::test(self.server, &mut self.rewritten, &parts, template, &ends)
     }
 
     /// Run both on a clone that has rows in its tables, which is given back: with rows that the original can work
