@@ -218,6 +218,17 @@ pub enum Phase {
     Contract,
 }
 
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Expand => "expand",
+            Self::Backfill => "backfill",
+            Self::Switch => "switch",
+            Self::Contract => "contract",
+        })
+    }
+}
+
 impl TypeStep {
     /// Where the step belongs when the change is cut into several revisions.
     #[must_use]

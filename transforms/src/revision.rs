@@ -357,7 +357,11 @@ fn id(parent: &str, message: &str, steps: &[Step], taken: &dyn Fn(&str) -> bool)
 
 /// Twelve digits that follow from a text, as Alembic's `rev_id` has them.
 pub(crate) fn digits(text: &str) -> String {
-    format!("{:012x}", hash(text) >> 16)
+    // Neighbours shall not look alike: the end of MurmurHash3, <https://github.com/aappleby/smhasher>.
+    let mut hash = hash(text);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    format!("{:012x}", (hash ^ (hash >> 33)) >> 16)
 }
 
 /// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: the same on every machine and in every version.

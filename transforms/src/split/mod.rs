@@ -52,6 +52,7 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
             let identity = Identity {
                 number,
                 parts,
+                phase: phase(&upgrade, &up[number]),
                 revision: &ids[number],
                 follows: number.checked_sub(1).map(|before| ids[before].as_str()),
             };
@@ -64,6 +65,14 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
             }
         })
         .collect()
+}
+
+/// The phase of a type change that a part is.
+fn phase(upgrade: &Function, kept: &BTreeSet<usize>) -> Option<Phase> {
+    kept.iter().find_map(|number| match upgrade.leaves[*number].role {
+        Role::Block(phase) => phase,
+        _ => None,
+    })
 }
 
 /// The most characters that Alembic's `version_num` column holds.

@@ -9,6 +9,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use super::leaves::{Function, Names, is_docstring};
 use crate::migration::Migration;
 use crate::python::edit::{self, Edit, Renderer};
+use crate::recipe::Phase;
 
 /// What autogenerate writes around its statements; they stay in every part.
 const MARKERS: [&str; 2] =
@@ -20,6 +21,8 @@ pub(super) struct Identity<'a> {
     /// Its number, from 0, and how many there are.
     pub(super) number: usize,
     pub(super) parts: usize,
+    /// What it does of a change of type.
+    pub(super) phase: Option<Phase>,
     pub(super) revision: &'a str,
     /// The part that it follows; `None` for the first, which follows whom the migration follows.
     pub(super) follows: Option<&'a str>,
@@ -112,7 +115,8 @@ impl<'a> Printer<'a> {
         let title = text[content..closing].trim_start();
         let title_end = closing - title.len() + title.lines().next().unwrap_or_default().trim_end().len();
         if !title.is_empty() {
-            let step = format!(" (step {} of {})", identity.number + 1, identity.parts);
+            let phase = identity.phase.map_or_else(String::new, |phase| format!(": {phase}"));
+            let step = format!(" (step {} of {}{phase})", identity.number + 1, identity.parts);
             edits.push(edit::insert(at(title_end), step));
         }
         let mut replace = |key: &str, new: Option<&str>| {
