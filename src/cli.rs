@@ -167,6 +167,7 @@ pub(crate) struct VerifyArgs {
 }
 
 /// How a rewrite is proved.
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 #[derive(Debug, Args)]
 pub(crate) struct Proof {
     /// Fill every table with so many rows before each revision, and compare the contents too
@@ -178,6 +179,9 @@ pub(crate) struct Proof {
     /// Compare also what `alembic upgrade --sql` writes
     #[arg(long)]
     pub(crate) sql: bool,
+    /// Upgrade also a database that is stamped with each revision of the original
+    #[arg(long)]
+    pub(crate) stamped: bool,
     /// The Python that has Alembic, or its virtual environment
     #[arg(long, value_name = "PATH", help_heading = "Environment")]
     pub(crate) python: Option<PathBuf>,

@@ -216,6 +216,7 @@ mod tests {
             config: &Config::default(),
             postgres_version: None,
             application: (false, false),
+            split: None,
             virtual_env: None,
         })?;
         let group = &histories.groups[0];

@@ -276,6 +276,7 @@ fn plan<'a>(
         rows: arguments.rows,
         crash: arguments.crash,
         sql: arguments.sql,
+        stamped: arguments.stamped,
     }
 }
 

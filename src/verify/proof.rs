@@ -85,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) rows: u32,
     pub(crate) crash: bool,
     pub(crate) sql: bool,
+    /// Whether the rewritten history also takes over at every revision of the original.
+    pub(crate) stamped: bool,
 }
 
 /// What came out.
@@ -99,6 +101,8 @@ pub(crate) struct Proof {
     pub(crate) touched: Vec<Revision>,
     /// The whole rewritten history, run by one command.
     pub(crate) heads: Option<Comparison>,
+    /// The same, from each revision that a database may be stamped with.
+    pub(crate) stamped: BTreeMap<String, Comparison>,
     /// The SQL that `alembic upgrade --sql` writes.
     pub(crate) sql: Option<Comparison>,
     /// Why the original could not be run to its end.
@@ -215,10 +219,15 @@ impl Proof {
         })
     }
 
+    /// What came out where all revisions were run by one command.
+    pub(crate) fn whole(&self) -> impl Iterator<Item = &Comparison> {
+        self.heads.iter().chain(self.stamped.values()).chain(&self.sql)
+    }
+
     /// The differences that are made on purpose, in one line each.
     pub(crate) fn meant(&self) -> BTreeSet<String> {
         let of_revisions = self.outcomes().map(|(_, _, outcome)| &outcome.comparison);
-        let all = of_revisions.chain(&self.heads).chain(&self.sql);
+        let all = of_revisions.chain(self.whole());
         all.flat_map(|comparison| &comparison.meant).map(ToString::to_string).collect()
     }
 
@@ -230,9 +239,8 @@ impl Proof {
     /// Whether nothing but the locks has changed, and what is said to be fixed stops no writers. What was left alone
     /// may.
     pub(crate) fn keeps_its_word(&self) -> bool {
-        let whole = self.heads.iter().chain(&self.sql);
         self.stopped.is_none()
-            && whole.into_iter().all(Comparison::is_equal)
+            && self.whole().all(Comparison::is_equal)
             && self.outcomes().all(|(_, _, outcome)| {
                 outcome.comparison.is_equal()
                     && outcome.broken_claims == 0
@@ -262,6 +270,7 @@ pub(crate) fn run(
             revisions: 0,
             touched: Vec::new(),
             heads: None,
+            stamped: BTreeMap::new(),
             sql: None,
             stopped: None,
             notes: BTreeSet::new(),
@@ -311,6 +320,7 @@ impl<'a> Prover<'a> {
             self.proof.notes.insert(note.to_owned());
         }
         let mut start: Option<Database> = None;
+        let mut stamped = Vec::new();
         for (number, planned) in plan.revisions.iter().enumerate() {
             interrupt.check()?;
             progress.at(number, plan.revisions.len(), &planned.revision);
@@ -330,6 +340,9 @@ impl<'a> Prover<'a> {
                 return Ok(());
             }
             self.proof.revisions += 1;
+            if plan.stamped {
+                stamped.push((planned.revision.clone(), self.server.clone_of(&line, "stamped")?));
+            }
         }
         for planned in &plan.added {
             interrupt.check()?;
@@ -345,6 +358,11 @@ impl<'a> Prover<'a> {
         if let Some(start) = start {
             let heads = Snapshot::read(&mut line.connect()?, false)?;
             self.proof.heads = Some(self.heads(&start, &heads)?);
+            for (revision, database) in stamped {
+                interrupt.check()?;
+                let comparison = self.heads(&database, &heads)?;
+                self.proof.stamped.insert(revision, comparison);
+            }
             if plan.sql {
                 self.sql()?;
             }

@@ -41,7 +41,7 @@ fn as_json(proof: &Proof) -> Value {
 /// `48 revisions: schema equal, 12 of 12 lock claims hold, 37 crash points survived`.
 pub(crate) fn summary(proof: &Proof) -> String {
     let outcomes = || proof.outcomes().map(|(_, _, outcome)| outcome);
-    let compared = outcomes().map(|outcome| &outcome.comparison).chain(&proof.heads).chain(&proof.sql);
+    let compared = outcomes().map(|outcome| &outcome.comparison).chain(proof.whole());
     let unequal = compared.filter(|comparison| !comparison.is_equal()).count();
     let mut parts = vec![match unequal {
         0 => "schema equal".to_owned(),
@@ -62,6 +62,9 @@ pub(crate) fn summary(proof: &Proof) -> String {
         (survived, crashed) => {
             parts.push(format!("{survived} of {} crash points survived", survived + crashed));
         }
+    }
+    if !proof.stamped.is_empty() {
+        parts.push(format!("goes on from {}", count(proof.stamped.len(), "stamped revision")));
     }
     if let Some(stopped) = &proof.stopped {
         parts.push(format!("the original fails at {}", stopped.revision));
@@ -299,6 +302,9 @@ fn problems(proof: &Proof) -> Vec<Problem> {
     }
     if let Some(heads) = &proof.heads {
         compared("all revisions in one command", heads, &mut problems);
+    }
+    for (revision, comparison) in &proof.stamped {
+        compared(&format!("a database stamped with {revision}, upgraded"), comparison, &mut problems);
     }
     if let Some(sql) = &proof.sql {
         compared("alembic upgrade --sql", sql, &mut problems);

@@ -90,11 +90,11 @@ fn the_gallery_shows_what_the_program_does() {
         for part in &parts {
             let _ = write!(now, "\n```python after\n{}```\n", without_helpers(part));
         }
-        let notes = fixed.verdicts.iter().filter_map(|verdict| match verdict {
+        let mut notes = fixed.verdicts.iter().filter_map(|verdict| match verdict {
             Verdict::Fixed { notes } => notes.first(),
             Verdict::Left { .. } => None,
         });
-        if let (Some(note), true) = (notes.last(), fixed.parts.is_empty()) {
+        if let (Some(note), true) = (notes.next_back(), fixed.parts.is_empty()) {
             let _ = write!(now, "\n```text note\n{note}\n```\n");
         }
         check(&sources, &parts);

@@ -130,9 +130,8 @@ fn kept(function: &Function, steps: &[Option<usize>], parts: usize) -> Result<Ve
     for (number, leaf) in leaves.iter().enumerate() {
         let Some(step) = steps[number] else { continue };
         for (later, other) in leaves.iter().enumerate().skip(number + 1) {
-            let shared = leaf.names.bound.intersection(&other.names.read);
-            let shared = shared.filter(|name| !other.names.bound.contains(*name)).next();
-            if let Some(name) = shared
+            let mut shared = leaf.names.bound.intersection(&other.names.read);
+            if let Some(name) = shared.find(|name| !other.names.bound.contains(*name))
                 && steps[later] != Some(step)
             {
                 return Err(format!("`{name}`, which one part would compute, is used by another"));

@@ -1,12 +1,14 @@
 //! The text of one part: the file without what other parts do.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use ruff_python_ast::{Expr, Stmt};
+use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::{Expr, Stmt, StmtWith};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use super::leaves::{Function, Names, is_docstring};
+use super::leaves::{Function, Leaf, Names, is_docstring};
 use crate::migration::Migration;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::recipe::Phase;
@@ -141,55 +143,37 @@ impl<'a> Printer<'a> {
     fn body(&self, function: &Function, kept: &BTreeSet<usize>) -> Vec<Edit> {
         let source = self.migration.module.source();
         let leaves = &function.leaves;
-        let mut edits = Vec::new();
         let body = &function.definition.body;
-        let rest = body.first().filter(|first| is_docstring(first));
-        let mut before = match rest {
+        let start = match body.first().filter(|first| is_docstring(first)) {
             Some(docstring) => docstring.end(),
-            None => self.header_end(function.definition.start(), body.first().map(Ranged::start)),
+            None => self.header_end(function.definition.start(), body.first()),
         };
         // The first line that something of the body may stand in.
-        let top = source.full_line_end(before);
-        let mut index = 0;
-        let mut kept_any = false;
-        while index < leaves.len() {
-            let block = leaves[index].block;
-            let same = |other: &&super::leaves::Leaf| {
-                other.block.map(Ranged::range) == block.map(Ranged::range) && block.is_some()
-            };
-            let members = if block.is_some() { leaves[index..].iter().take_while(same).count() } else { 1 };
-            let range = index..index + members;
-            let whole = block.map_or_else(|| leaves[index].statement.range(), |with| with.range());
-            let keeps = kept.range(range.clone()).next().is_some();
-            let lines = TextRange::new(
-                source.full_line_end(before),
-                self.suite_end(whole.end(), index + members == leaves.len()),
-            );
-            if !keeps {
+        let top = source.full_line_end(start);
+        let mut edits = Vec::new();
+        let (mut index, mut before, mut any) = (0, start, false);
+        while let Some(leaf) = leaves.get(index) {
+            let block = leaf.block.map(Ranged::range);
+            let is_member = |other: &&Leaf| other.block.map(Ranged::range) == block;
+            let number = block.map_or(1, |_| leaves[index..].iter().take_while(is_member).count());
+            let members = index..index + number;
+            let whole = block.unwrap_or_else(|| leaf.statement.range());
+            let end = self.suite_end(whole.end(), members.end == leaves.len());
+            let lines = TextRange::new(source.full_line_end(before), end);
+            if kept.range(members.clone()).next().is_none() {
                 edits.extend(self.delete(lines));
             } else {
-                if !kept_any {
-                    let gap = TextRange::new(top, source.line_start(whole.start()));
-                    edits.extend(self.blank(gap, lines.start()));
+                if !any && lines.start() > top {
+                    edits.extend(self.blank(TextRange::new(lines.start(), source.line_start(whole.start()))));
                 }
-                kept_any = true;
-                if let Some(with) = block {
-                    let first = with.body.first().map(Ranged::start);
-                    let mut inner = self.header_end(with.start(), first);
-                    for number in range {
-                        let end =
-                            self.suite_end(leaves[number].statement.end(), number + 1 == index + members);
-                        if !kept.contains(&number) {
-                            edits.extend(self.delete(TextRange::new(source.full_line_end(inner), end)));
-                        }
-                        inner = leaves[number].statement.end();
-                    }
-                }
+                any = true;
+                edits.extend(
+                    leaf.block.iter().flat_map(|with| self.block(with, members.clone(), leaves, kept)),
+                );
             }
-            before = whole.end();
-            index += members;
+            (before, index) = (whole.end(), members.end);
         }
-        if !kept_any && !leaves.is_empty() {
+        if !any && !leaves.is_empty() {
             let indentation = self.renderer.indentation(body.first().map_or(top, Ranged::start));
             let is_marked = source.line_str(top).trim() == MARKERS[0];
             let at = if is_marked { source.full_line_end(top) } else { top };
@@ -198,15 +182,35 @@ impl<'a> Printer<'a> {
         edits
     }
 
-    /// The end of a function's or block's header, in front of the first statement of its body.
-    fn header_end(&self, start: TextSize, first: Option<TextSize>) -> TextSize {
+    /// Leave out the statements of a block, some of which are kept.
+    fn block(
+        &self,
+        with: &StmtWith,
+        members: Range<usize>,
+        leaves: &[Leaf],
+        kept: &BTreeSet<usize>,
+    ) -> Vec<Edit> {
         let source = self.migration.module.source();
+        let mut edits = Vec::new();
+        let mut before = self.header_end(with.start(), with.body.first());
+        for number in members.clone() {
+            let statement = leaves[number].statement;
+            if !kept.contains(&number) {
+                let end = self.suite_end(statement.end(), number + 1 == members.end);
+                edits.extend(self.delete(TextRange::new(source.full_line_end(before), end)));
+            }
+            before = statement.end();
+        }
+        edits
+    }
+
+    /// The end of a function's or block's header, in front of the first statement of its body.
+    fn header_end(&self, start: TextSize, first: Option<&Stmt>) -> TextSize {
         let Some(first) = first else { return self.renderer.line_end(start) };
         // Comments may stand between the header and the first statement.
-        let tokens = self.migration.module.tokens().in_range(TextRange::new(start, first));
-        let colon =
-            tokens.iter().rev().find(|token| token.kind() == ruff_python_ast::token::TokenKind::Colon);
-        colon.map_or_else(|| source.line_start(first), Ranged::end)
+        let tokens = self.migration.module.tokens().in_range(TextRange::new(start, first.start()));
+        let colon = tokens.iter().rev().find(|token| token.kind() == TokenKind::Colon);
+        colon.map_or(start, Ranged::end)
     }
 
     /// The end of the lines of a statement; of the last in a suite, with the comments behind it.
@@ -248,17 +252,14 @@ impl<'a> Printer<'a> {
         edits
     }
 
-    /// Delete the blank lines in front of the first statement that is kept, below those that are not.
-    fn blank(&self, gap: TextRange, from: TextSize) -> Option<Edit> {
+    /// Delete the blank lines with which a gap between statements begins.
+    fn blank(&self, gap: TextRange) -> Option<Edit> {
         let source = self.migration.module.source();
-        if from <= gap.start() {
-            return None;
-        }
-        let mut end = from;
+        let mut end = gap.start();
         while end < gap.end() && source.line_str(end).trim().is_empty() {
             end = source.full_line_end(end);
         }
-        (end > from).then(|| edit::replace(TextRange::new(from, end), ""))
+        (end > gap.start()).then(|| edit::replace(TextRange::new(gap.start(), end), ""))
     }
 
     /// Leave out the functions, constants and imports of the module that other parts need, and this one does not.
