@@ -6,6 +6,7 @@
 //! - `locks.allowed`, the steps that still block others after the rewrite, a line `REVISION upgrade|downgrade` each,
 //!   and `crash.allowed`, those that do not survive every interruption;
 //! - `portable`, an empty file: the history also runs on `SQLite`;
+//! - `split`, an empty file: it is also proved cut into several revisions;
 //! - `sa14`, an empty file: it is also proved with SQLAlchemy 1.4 (put `alembic-version` into a `safemig.toml`);
 //! - anything else that safemig shall find above `versions/`, such as its configuration.
 //!
@@ -83,9 +84,12 @@ fn fixture_directory() -> PathBuf {
 fn the_example_history() {
     let _turn = Turn::take();
     let shop = root().join("examples/shop");
-    let arguments = ["verify", "--rows=20", "--crash", "--sql", "--output-format=json"];
-    let problems = problems(&verify_with(&mut safemig(&shop, SA20, &arguments)), &shop);
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for split in ["--split=autocommit-block", "--split=revision"] {
+        let arguments =
+            ["verify", "--rows=20", "--crash", "--sql", "--stamped", "--output-format=json", split];
+        let problems = problems(&verify_with(&mut safemig(&shop, SA20, &arguments)), &shop);
+        assert!(problems.is_empty(), "{split}: {}", problems.join("\n"));
+    }
 }
 
 /// Rewrites a fixture and checks all that is promised of a rewrite.
@@ -110,6 +114,9 @@ fn prove(name: &str) {
     for version in OTHER_VERSIONS {
         let newest = OTHER_VERSIONS.iter().max() == Some(version);
         check(SA20, Some(*version), if newest { &["--rows=20", "--crash"] } else { &["--rows=20"] });
+    }
+    if fixture.join("split").exists() {
+        check(SA20, None, &["--rows=20", "--crash", "--stamped", "--split=revision"]);
     }
     if fixture.join("sa14").exists() {
         check("sa14", None, &[]);
@@ -154,6 +161,9 @@ fn problems(verified: &Verified, fixture: &Path) -> Vec<String> {
         }
     };
     compared("heads", &report["heads"]);
+    for (revision, comparison) in report["stamped"].as_object().expect("an object") {
+        compared(&format!("stamped with {revision}"), comparison);
+    }
     if !report["sql"].is_null() {
         compared("sql", &report["sql"]);
     }

@@ -120,11 +120,18 @@ impl Report<'_> {
         let environments = self.environments.iter().filter(|one| one.fixed.is_some()).count();
         let seconds = self.seconds.map_or_else(String::new, |seconds| format!(" ({seconds:.1} s)"));
         let verb = if self.dry_run { "Would rewrite" } else { "Rewrote" };
+        let parts: usize = self.judged.iter().map(|one| one.parts.len()).sum();
+        let into = match parts {
+            0 => String::new(),
+            parts => format!(" into {}", grouped(self.rewritten() + parts)),
+        };
         match (self.rewritten(), environments) {
             (0, 0) => format!("Nothing to rewrite{seconds}"),
             (0, _) => format!("{verb} env.py{seconds}"),
-            (revisions, 0) => format!("{verb} {}{seconds}", numbered(revisions, "revision")),
-            (revisions, _) => format!("{verb} {} and env.py{seconds}", numbered(revisions, "revision")),
+            (revisions, 0) => format!("{verb} {}{into}{seconds}", numbered(revisions, "revision")),
+            (revisions, _) => {
+                format!("{verb} {}{into} and env.py{seconds}", numbered(revisions, "revision"))
+            }
         }
     }
 
