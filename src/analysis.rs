@@ -145,6 +145,8 @@ pub(crate) struct Judged<'a> {
     left: Vec<Finding>,
     /// The revisions that run before it then, because it is cut into several.
     pub(crate) parts: Vec<PartFile>,
+    /// Why it stays one revision, where it should be cut.
+    pub(crate) uncut: Option<String>,
     /// For each finding about a suppression: nothing, or why it is left.
     pub(crate) ignores: Vec<Result<(), String>>,
     /// Those that are left then, where they stand in that text.
@@ -203,7 +205,7 @@ impl Judged<'_> {
             Some((report, tidy)) => (tidy, report),
             None => (self.migration, &self.report),
         };
-        let Fixed { source, verdicts, left, parts } =
+        let Fixed { source, verdicts, left, parts, uncut } =
             self.fix_chosen(migration, report, rules, self.group.settings.split, &|_| true);
         self.verdicts = verdicts
             .into_iter()
@@ -223,6 +225,7 @@ impl Judged<'_> {
         self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source()));
         self.left = left;
         self.cut_into(parts);
+        self.uncut = uncut;
         self.find_ignores_left(rules, |ignore| refusal(ignore).unwrap_or_else(|| NO_LAYOUT.to_owned()));
     }
 
@@ -292,6 +295,7 @@ impl Judged<'_> {
     pub(crate) fn not_written(&mut self) {
         self.fixed = None;
         self.parts.clear();
+        self.uncut = None;
         for verdict in &mut self.verdicts {
             if verdict.is_ok() {
                 *verdict = Err(NOT_WRITTEN.to_owned());
@@ -531,6 +535,7 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 fixed: None,
                 left: Vec::new(),
                 parts: Vec::new(),
+                uncut: None,
                 ignores: Vec::new(),
                 ignores_left: Vec::new(),
                 aside: aside.get(&index).copied(),

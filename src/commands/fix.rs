@@ -85,6 +85,9 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     for line in summary(arguments.dry_run, &session, &aside, &changes, &diagnostics) {
         terminal.summary(&line);
     }
+    for (reason, number) in report::upgrade::uncut(&judged) {
+        terminal.summary(&format!("{} not cut: {reason}.", count(number, "revision")));
+    }
 
     let fixed = !changes.is_empty();
     Ok(if failed {

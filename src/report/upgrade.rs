@@ -163,6 +163,9 @@ impl Report<'_> {
         if !files.is_empty() {
             rows.push((count(others.len(), "other reason"), files.len(), "`safemig check` tells".to_owned()));
         }
+        for (reason, number) in uncut(self.judged) {
+            rows.push((format!("stays one revision: {reason}"), number, String::new()));
+        }
         if self.suppressed() > 0 {
             rows.push(("suppressed".to_owned(), self.suppressed(), String::new()));
         }
@@ -180,6 +183,15 @@ impl Report<'_> {
         }
         rows
     }
+}
+
+/// Why migrations are not cut into several revisions, and how many.
+pub(crate) fn uncut<'a>(judged: &'a [Judged]) -> BTreeMap<&'a str, usize> {
+    let mut reasons = BTreeMap::new();
+    for reason in judged.iter().filter_map(|one| one.uncut.as_deref()) {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    reasons
 }
 
 /// The summary.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use safemig_transforms::analysis::{Fixed, History, Verdict};
+use safemig_transforms::analysis::{Fixed, History};
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::settings::{Settings, Split, Target};
 
@@ -90,12 +90,8 @@ fn the_gallery_shows_what_the_program_does() {
         for part in &parts {
             let _ = write!(now, "\n```python after\n{}```\n", without_helpers(part));
         }
-        let mut notes = fixed.verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Fixed { notes } => notes.first(),
-            Verdict::Left { .. } => None,
-        });
-        if let (Some(note), true) = (notes.next_back(), fixed.parts.is_empty()) {
-            let _ = write!(now, "\n```text note\n{note}\n```\n");
+        if let Some(reason) = &fixed.uncut {
+            let _ = write!(now, "\n```text uncut\n{reason}\n```\n");
         }
         check(&sources, &parts);
     }

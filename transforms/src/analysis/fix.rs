@@ -190,7 +190,7 @@ impl Report {
         let left: Vec<_> = self.findings.iter().map(|finding| finding.refused(refused)).collect();
         let verdicts =
             left.iter().map(|finding| Verdict::Left { reason: finding.fix.clone().err() }).collect();
-        Fixed { source: None, verdicts, left, parts: Vec::new() }
+        Fixed { source: None, verdicts, left, ..Fixed::default() }
     }
 
     fn changed(
@@ -217,7 +217,7 @@ impl Report {
             .collect();
         let fixes_any = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Fixed { .. }));
         if fixes_any {
-            Fixed { source: Some(next.module.into_source()), verdicts, left, parts: Vec::new() }
+            Fixed { source: Some(next.module.into_source()), verdicts, left, ..Fixed::default() }
         } else {
             self.unchanged(refused)
         }

@@ -86,6 +86,8 @@ pub struct Fixed {
     pub left: Vec<Finding>,
     /// The revisions that run before it, in their order, when it is cut into several.
     pub parts: Vec<Part>,
+    /// Why it stays one revision, where it should be cut.
+    pub uncut: Option<String>,
 }
 
 /// A revision that a migration has been cut into, but for the last, which stays the migration.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::check::{Place, check_one};
-use super::{Finding, Fixed, Key, Part, Report, Selection, Verdict, same};
+use super::{Finding, Fixed, Key, Part, Report, Selection, same};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::rerun::{self, How};
 use crate::settings::{Portability, Settings};
@@ -11,7 +11,7 @@ use crate::split;
 
 impl Report {
     /// Rewrite the migration, and cut the result into revisions that are one transaction or one autocommit block each.
-    /// Where that can't be done, it stays one revision, and the notes say why.
+    /// Where that can't be done, it stays one revision, and [`Fixed::uncut`] says why.
     pub(super) fn fix_in_parts(
         &self,
         migration: &Migration,
@@ -50,15 +50,7 @@ impl Report {
                 }
             }
         }
-        let mut fixed = fix(&Direction::BOTH);
-        if let Some(reason) = reason {
-            for verdict in &mut fixed.verdicts {
-                if let Verdict::Fixed { notes } = verdict {
-                    notes.push(format!("it stays one revision: {reason}"));
-                }
-            }
-        }
-        fixed
+        Fixed { uncut: reason, ..fix(&Direction::BOTH) }
     }
 
     /// The fix in parts, checked: they lead to the same schema, one after the other and back.
