@@ -18,8 +18,22 @@ pub(super) struct Early {
     pub(super) keywords: Vec<Rerunnable>,
     /// Operations that can run again only outside of their batch block.
     pub(super) leave: Vec<Operation>,
-    /// What may not run again.
-    pub(super) notes: Vec<String>,
+    /// The lines of what may not run again.
+    lines: BTreeSet<usize>,
+}
+
+impl Early {
+    /// What may not run again, as a sentence.
+    pub(super) fn note(&self) -> Option<String> {
+        let lines: Vec<_> = self.lines.iter().map(ToString::to_string).collect();
+        let (last, others) = lines.split_last()?;
+        Some(if others.is_empty() {
+            format!("line {last} is committed before the block, and may not run a second time")
+        } else {
+            let others = others.join(", ");
+            format!("lines {others} and {last} are committed before the block, and may not run a second time")
+        })
+    }
 }
 
 /// What is committed early by the blocks that the plans open, and so may run again: how it is made
@@ -87,11 +101,7 @@ pub(super) fn early(
                 }
                 rerun::How::OutsideOfBatch | rerun::How::Impossible => {
                     let line = migration.module.position(operation.origin.statement.start()).line;
-                    let note =
-                        format!("line {line} is committed before the block, and may not run a second time");
-                    if !early.notes.contains(&note) {
-                        early.notes.push(note);
-                    }
+                    early.lines.insert(line);
                 }
             }
         }

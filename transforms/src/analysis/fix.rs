@@ -144,7 +144,7 @@ impl Report {
                 continue;
             };
             released |= outcome.released;
-            notes.extend(early.notes);
+            notes.extend(early.note());
             let report = check_one(&next, &place, settings, selected);
             owned = Some((next, report));
             passes += 1;

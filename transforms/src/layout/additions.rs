@@ -36,8 +36,10 @@ impl ModuleOp {
             matches!(statement, Stmt::ImportFrom(import)
                 if import.module.as_ref().is_some_and(|name| name.as_str().starts_with("alembic")))
         });
-        let first = import.or_else(|| module.body().iter().find(|statement| !is_docstring(statement)));
-        Self::Missing(first.map_or_else(TextSize::default, Ranged::end))
+        let is_import = |statement: &&Stmt| matches!(statement, Stmt::Import(_) | Stmt::ImportFrom(_));
+        let any = || module.body().iter().rfind(is_import);
+        let first = || module.body().iter().find(|statement| !is_docstring(statement));
+        Self::Missing(import.or_else(any).or_else(first).map_or_else(TextSize::default, Ranged::end))
     }
 
     pub(super) fn name(&self) -> &str {

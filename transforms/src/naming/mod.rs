@@ -1,7 +1,9 @@
-//! The names that PostgreSQL gives to constraints that have none.
+//! The names that PostgreSQL gives to constraints that have none, and SQLAlchemy to those that are too long.
 //!
-//! Source: PostgreSQL's `src/backend/commands/indexcmds.c` (`makeObjectName`, `ChooseRelationName`,
+//! Sources: PostgreSQL's `src/backend/commands/indexcmds.c` (`makeObjectName`, `ChooseRelationName`,
 //! `ChooseIndexNameAddition`) and `pg_constraint.c` (`ChooseConstraintName`).
+
+use md5::{Digest, Md5};
 
 pub mod convention;
 
@@ -72,14 +74,26 @@ fn clip(name: &str, mut len: usize) -> &str {
     &name[..len]
 }
 
+/// What SQLAlchemy makes of a name that is spelled `op.f(…)` and is too long for PostgreSQL. (It refuses others.)
+///
+/// Source: SQLAlchemy's `sql/compiler.py` (`_truncate_and_render_maxlen_name`).
+#[must_use]
+pub fn cut(name: &str) -> String {
+    if name.len() <= MAX_BYTES || !name.is_ascii() {
+        return name.to_owned();
+    }
+    let hash = Md5::digest(name);
+    format!("{}_{:02x}{:02x}", &name[..MAX_BYTES - 8], hash[14], hash[15])
+}
+
 /// SQLAlchemy's name for the index of `sa.Column(…, index=True)`: `ix_<table>_<column>`, with the
 /// schema in front of the table.
 #[must_use]
 pub fn column_index_name(schema: Option<&str>, table: &str, column: &str) -> String {
-    match schema {
+    cut(&match schema {
         Some(schema) => format!("ix_{schema}_{table}_{column}"),
         None => format!("ix_{table}_{column}"),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -102,6 +116,13 @@ mod tests {
     fn a_taken_name_is_numbered() {
         let taken = ["t_a_fkey", "t_a_fkey1"];
         assert_eq!(constraint_name("t", &["a".to_owned()], "fkey", |n| taken.contains(&n)), "t_a_fkey2");
+    }
+
+    #[test]
+    fn long_names_are_cut_as_sqlalchemy_cuts_them() {
+        assert_eq!(cut("ix_t_a"), "ix_t_a");
+        let long = "link_opportunity_summary_applicant_type_opportunity_summary_id_idx";
+        assert_eq!(cut(long), "link_opportunity_summary_applicant_type_opportunity_sum_fee2");
     }
 
     #[test]

@@ -442,6 +442,10 @@ pub struct Update {
     pub table: TableArg,
     /// The columns that its condition compares with constants.
     pub pinned: Vec<String>,
+    /// The columns that it sets; none, if they are not known.
+    pub sets: Vec<String>,
+    /// All words of the text; none, if it is no text.
+    pub words: Vec<String>,
     /// Its parts, or why it can't be cut into batches.
     pub text: Result<UpdateText, String>,
 }
@@ -456,14 +460,41 @@ pub struct UpdateText {
     pub set: String,
     /// What follows `WHERE`.
     pub condition: Option<String>,
-    /// The columns that are set.
-    pub columns: Vec<String>,
-    /// All words of the text.
-    pub words: Vec<String>,
+    /// What a column is set to, where that is a literal.
+    pub literals: Vec<(String, String)>,
+    /// Columns that a row must have `NULL` (`None`) or a literal in, to be updated.
+    pub compared: Vec<(String, Option<String>)>,
+    /// The words of its condition and of the values that it sets.
+    pub reads: Vec<String>,
     /// A second run leads to the same rows.
     pub repeatable: bool,
     /// The condition does not hold any more for a row that was updated.
     pub excludes_done: bool,
+}
+
+impl Update {
+    /// Whether this statement, run again after `later` has run, may lead to other rows than at first.
+    #[must_use]
+    pub fn is_changed_by(&self, later: &Self) -> bool {
+        let same =
+            self.table.known().is_none_or(|table| later.table.known().is_none_or(|other| table == other));
+        let named = later.table.known().is_some_and(|table| self.words.contains(&table.name.to_lowercase()));
+        let (true, Ok(first), Ok(second)) = (same, &self.text, &later.text) else {
+            let unknown = self.words.is_empty() || later.sets.is_empty();
+            return if unknown {
+                same
+            } else {
+                named && later.sets.iter().any(|set| self.words.contains(set))
+            };
+        };
+        let excluded = second.literals.iter().any(|(column, value)| {
+            first.compared.iter().any(|(name, before)| name == column && before.as_deref() != Some(value))
+        });
+        // What this sets again must be set again by the later one.
+        let is_restored = !self.sets.iter().any(|column| later.sets.contains(column))
+            || later.sets.iter().all(|column| !second.reads.contains(column) || self.sets.contains(column));
+        !excluded && later.sets.iter().any(|column| first.reads.contains(column)) || !is_restored
+    }
 }
 
 /// `alter_column`.

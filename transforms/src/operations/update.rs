@@ -67,11 +67,13 @@ pub(super) fn read(statement: &ast::Update, text: &str) -> Option<Update> {
     } else {
         None
     };
+    let sets = source.sets(statement);
+    let words = words(source.of(statement));
     let text = match reason {
         Some(reason) => Err(reason.to_owned()),
         None => source.text(statement, &relation, &name.name, condition.as_ref(), &compared),
     };
-    Some(Update { table: sql::known(&name), pinned, text })
+    Some(Update { table: sql::known(&name), pinned, sets, words, text })
 }
 
 /// The string that a statement was parsed from; what was parsed is as long.
@@ -81,6 +83,16 @@ impl Source<'_> {
     fn of(&self, node: &impl AstNode) -> &str {
         let range = node.syntax().text_range();
         self.0[usize::from(range.start())..usize::from(range.end())].trim()
+    }
+
+    /// The columns that are set; none, if one of them is not understood.
+    fn sets(&self, statement: &ast::Update) -> Vec<String> {
+        let list = statement.set_clause().and_then(|set| set.set_column_list());
+        let columns = list.into_iter().flat_map(|list| list.set_columns()).map(|column| match column {
+            SetColumn::SetSingleColumn(column) => Some(sql::identifier(self.of(&column.column_target()?))),
+            SetColumn::SetMultipleColumns(_) => None,
+        });
+        columns.collect::<Option<_>>().unwrap_or_default()
     }
 
     fn text(
@@ -122,18 +134,24 @@ impl Source<'_> {
         let fold = |text: &str| {
             fold(text).ok_or_else(|| "its text has comments or line breaks that would be lost".to_owned())
         };
-        let excludes_done = columns.iter().zip(&values).any(|(column, value)| {
-            literal(value).is_some_and(|value| {
-                compared.iter().any(|(name, before)| name == column && before.as_deref() != Some(value))
-            })
+        let literals: Vec<_> = columns
+            .iter()
+            .zip(&values)
+            .filter_map(|(column, value)| Some((column.clone(), literal(value)?.to_owned())))
+            .collect();
+        let excludes_done = literals.iter().any(|(column, value)| {
+            compared.iter().any(|(name, before)| name == column && before.as_deref() != Some(value))
         });
+        let mut reads = sets;
+        reads.extend(condition.iter().flat_map(|condition| self::words(self.of(*condition))));
         Ok(UpdateText {
             target: fold(&target)?,
             aliased: alias.is_some(),
             set: fold(self.of(&set))?,
             condition: condition.map(|condition| fold(self.of(condition))).transpose()?,
-            columns,
-            words,
+            literals,
+            compared: compared.to_vec(),
+            reads,
             repeatable: excludes_done || !(reads_itself || changes),
             excludes_done,
         })
@@ -331,7 +349,7 @@ pub(super) fn construct(statement: &Python, scope: &Scope) -> Option<Update> {
                     let table =
                         TableArg { name: known(name), schema: schema.map_or_else(Arg::absent, known) };
                     let text = Err("it is built with SQLAlchemy, and not as SQL text".to_owned());
-                    return Some(Update { table, pinned, text });
+                    return Some(Update { table, pinned, sets: Vec::new(), words: Vec::new(), text });
                 }
             }
         }
@@ -415,7 +433,7 @@ mod tests {
         assert_eq!(read.target, "\"Order\" AS o");
         assert_eq!(read.set, "SET a = 'x  y', b = lower(o.c)");
         assert_eq!(read.condition.as_deref(), Some("o.a IS NULL"));
-        assert_eq!(read.columns, ["a", "b"]);
+        assert_eq!(read.literals, [("a".to_owned(), "'x  y'".to_owned())]);
         assert!(read.repeatable && read.excludes_done && read.aliased);
     }
 
@@ -433,6 +451,24 @@ mod tests {
         ] {
             let read = text(sql);
             assert_eq!((read.repeatable, read.excludes_done), (repeatable, excludes_done), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_update_changes_is_known() {
+        for (first, later, changed) in [
+            ("SET v = -1 WHERE v IN (1, 2)", "SET v = 1 WHERE v IN (3, 4)", true),
+            ("SET a = b", "SET b = NULL", true),
+            ("SET a = 0, b = 1 WHERE a = 0", "SET a = 0, b = 2 WHERE a = 1", true),
+            ("SET a = 'b' WHERE a = 'a'", "SET a = 'c' WHERE a = 'b'", false),
+            ("SET a = true WHERE kind = 'x'", "SET a = false WHERE a IS NULL", false),
+            ("SET a = 'x'", "SET a = 'y' WHERE b = 1", false),
+            ("SET a = 'x'", "SET a = 'y', b = 2 WHERE b = 1", true),
+            ("SET a = u.a FROM u WHERE u.id = t.u_id", "SET b = 1", false),
+            ("SET a = u.a FROM u WHERE u.id = t.u_id", "SET u_id = NULL", true),
+        ] {
+            let (one, two) = (update(&format!("UPDATE t {first}")), update(&format!("UPDATE t {later}")));
+            assert_eq!(one.is_changed_by(&two), changed, "{first}; {later}");
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use ruff_python_ast::{BoolOp, CmpOp, Expr, ExprCall, InterpolatedStringElement, Operator, UnaryOp};
+use ruff_python_ast::{
+    BoolOp, CmpOp, Expr, ExprCall, InterpolatedStringElement, Operator, StringFlags, UnaryOp,
+};
 use ruff_text_size::Ranged;
 
 use super::value::{Arg, Dialects, Value};
+use crate::naming;
 
 /// The bindings of one function (or of the module), by name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -77,7 +80,19 @@ impl Scope {
             _ => false,
         };
         let exact = matches!(expr, Expr::Call(call) if is_op_f(self, call));
-        Arg { value: self.eval(expr), range: Some(expr.range()), literal, exact, code: None }
+        let mut arg = Arg { value: self.eval(expr), range: Some(expr.range()), literal, exact, code: None };
+        if let (Expr::Call(call), Value::Str(name)) = (expr, &arg.value)
+            && exact
+            && let [Expr::StringLiteral(spelled)] = &*call.arguments.args
+        {
+            let cut = naming::cut(name);
+            if cut != *name {
+                let quote = spelled.value.first_literal_flags().quote_str();
+                arg.code = Some(format!("{quote}{cut}{quote}"));
+                arg.value = Value::Str(cut);
+            }
+        }
+        arg
     }
 
     /// What a name is bound to.

@@ -124,12 +124,20 @@ fn fix(operation: &Operation, update: &Update, context: &Context) -> Result<Reci
             "a second run would update rows again that the first has updated, with another result".to_owned()
         );
     }
-    if let Some(what) = dropped_later(text, context) {
+    if let Some(what) = dropped_later(update, context) {
         return Err(format!(
             "`{what}` is dropped or renamed later on, so that a second run could fail if that is committed early"
         ));
     }
-    let backfill = batches(&table, text, context)?;
+    if context.earlier.iter().any(|earlier| matches!(&earlier.kind, OperationKind::Update(first) if first.is_changed_by(update)))
+        || is_changed_later(update, context)
+    {
+        return Err(
+            "a second run of all updates of the migration could lead to other rows, once some are committed"
+                .to_owned(),
+        );
+    }
+    let backfill = batches(&table, update, text, context)?;
     let step = Step {
         action: Action::Backfill(backfill),
         lock: Lock::RowExclusive,
@@ -140,11 +148,16 @@ fn fix(operation: &Operation, update: &Update, context: &Context) -> Result<Reci
 }
 
 /// How a table is walked through.
-fn batches(table: &TableName, text: &UpdateText, context: &Context) -> Result<Backfill, String> {
+fn batches(
+    table: &TableName,
+    update: &Update,
+    text: &UpdateText,
+    context: &Context,
+) -> Result<Backfill, String> {
     let key = key(table, context)?;
     match &key {
         BackfillKey::Columns(columns) => {
-            if let Some(column) = columns.iter().find(|column| text.columns.contains(column)) {
+            if let Some(column) = columns.iter().find(|column| update.sets.contains(column)) {
                 return Err(format!(
                     "it changes `{column}` of the primary key, which the batches would follow"
                 ));
@@ -161,7 +174,7 @@ fn batches(table: &TableName, text: &UpdateText, context: &Context) -> Result<Ba
             }
         }
     }
-    if text.words.iter().any(|word| word.starts_with("batch_")) {
+    if update.words.iter().any(|word| word.starts_with("batch_")) {
         return Err("it uses names that the batches use".to_owned());
     }
     Ok(Backfill { table: text.target.clone(), key, set: text.set.clone(), condition: text.condition.clone() })
@@ -221,11 +234,18 @@ fn locked_before(context: &Context) -> Vec<String> {
     found.iter().rev().map(|(lock, table)| format!("{lock} on `{table}`")).collect()
 }
 
-/// Something that the text names and that is gone later, before what may commit that early.
-fn dropped_later(text: &UpdateText, context: &Context) -> Option<String> {
-    let mut gone: Option<String> = None;
-    for operation in context.later {
-        let commits = matches!(
+/// Whether an update that follows, and that may be committed before the migration ends, changes what this one reads.
+fn is_changed_later(update: &Update, context: &Context) -> bool {
+    let changed = context.later.iter().position(
+        |later| matches!(&later.kind, OperationKind::Update(second) if update.is_changed_by(second)),
+    );
+    changed.is_some_and(|at| context.later[at + 1..].iter().any(commits))
+}
+
+/// Whether an operation may be rewritten so that it commits what is in front of it.
+fn commits(operation: &Operation) -> bool {
+    operation.autocommit
+        || matches!(
             operation.kind,
             OperationKind::CreateIndex(_)
                 | OperationKind::DropIndex(_)
@@ -234,8 +254,14 @@ fn dropped_later(text: &UpdateText, context: &Context) -> Option<String> {
                 | OperationKind::AlterColumn { .. }
                 | OperationKind::Update(_)
                 | OperationKind::Commit
-        );
-        if (commits || operation.autocommit) && gone.is_some() {
+        )
+}
+
+/// Something that the text names and that is gone later, before what may commit that early.
+fn dropped_later(update: &Update, context: &Context) -> Option<String> {
+    let mut gone: Option<String> = None;
+    for operation in context.later {
+        if commits(operation) && gone.is_some() {
             return gone;
         }
         let name = match &operation.kind {
@@ -247,7 +273,7 @@ fn dropped_later(text: &UpdateText, context: &Context) -> Option<String> {
             _ => None,
         };
         if let Some(name) = name
-            && text.words.iter().any(|word| *word == name.to_lowercase())
+            && update.words.contains(&name.to_lowercase())
         {
             gone.get_or_insert_with(|| name.to_owned());
         }

@@ -103,7 +103,7 @@ pub(super) fn not_valid_then_validate(
     refuse_existing(operation, &name, &table, context)?;
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair {
-        steps.push(drop_first(add, &name));
+        steps.extend(drop_first(operation, add, &name, context));
     }
     let change = Change {
         set: vec![("postgresql_not_valid", "True")],

@@ -50,7 +50,7 @@ use super::{Context, Violation};
 use crate::catalog::Presence;
 use crate::operations::{AddConstraint, ConstraintKind, Operation, OperationKind, TableName};
 use crate::recipe::{Action, Change, Cost, Lock, Name, Recipe, Step};
-use crate::settings::Rerun;
+use crate::settings::{Naming, Rerun};
 
 /// Keywords that mean the same on `create_index`.
 const INDEX_KEYWORDS: &[&str] = &[
@@ -113,7 +113,7 @@ pub(super) fn using_index(
     };
     let mut steps = Vec::new();
     if context.settings.rerun == Rerun::Repair && !context.target().index_if_exists() {
-        steps.push(drop_first(add, &name));
+        steps.extend(drop_first(operation, add, &name, context));
     }
     steps.extend(concurrent_build(name.clone(), &add.table.schema, change, false, context));
     steps.push(Step {
@@ -173,12 +173,28 @@ pub(super) fn chosen(name: &Name) -> Option<String> {
     }
 }
 
-/// `DROP CONSTRAINT IF EXISTS`, for the second run.
-pub(super) fn drop_first(add: &AddConstraint, name: &Name) -> Step {
-    Step {
+/// `DROP CONSTRAINT IF EXISTS`, for the second run; nothing where the author drops it in every run.
+pub(super) fn drop_first(
+    operation: &Operation,
+    add: &AddConstraint,
+    name: &Name,
+    context: &Context,
+) -> Option<Step> {
+    let dropped = context.earlier.iter().any(|earlier| {
+        let OperationKind::DropConstraint { table, name: dropped, .. } = &earlier.kind else { return false };
+        // A naming convention may make another name of a check's.
+        let plain = context.settings.naming == Naming::Postgres || add.kind != ConstraintKind::Check;
+        (plain || dropped.exact)
+            && !operation.conditional
+            && !earlier.conditional
+            && earlier.dialects == operation.dialects
+            && table.known() == add.table.known()
+            && dropped.as_str().is_some_and(|dropped| name.value() == Some(dropped))
+    });
+    (!dropped).then(|| Step {
         action: Action::DropConstraint { table: add.table.clone(), name: name.clone() },
         lock: Lock::AccessExclusive,
         cost: Cost::Instant,
         for_rerun: true,
-    }
+    })
 }
