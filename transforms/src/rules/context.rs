@@ -7,7 +7,8 @@ use crate::migration::Direction;
 use crate::naming::MAX_BYTES;
 use crate::naming::convention::{self, Named};
 use crate::operations::{
-    AlterColumn, ConstraintKind, Object, Operation, OperationKind, Receiver, TableArg, TableName,
+    AlterColumn, ConstraintKind, CreateIndex, DropIndex, Object, Operation, OperationKind, Receiver,
+    TableArg, TableName,
 };
 use crate::python::value::{Arg, Value};
 use crate::recipe::Name;
@@ -71,6 +72,23 @@ impl Context<'_> {
         }
         if !self.target().autocommit_block() {
             return Err("Alembic has `autocommit_block()` since 1.2.0".to_owned());
+        }
+        // After `op.execute("COMMIT")` no transaction is open any more; behind a block there is one again.
+        let is_open = !self.earlier.iter().any(|earlier| {
+            earlier.kind == OperationKind::Commit && earlier.origin.sql.is_some() && !earlier.conditional
+        });
+        if is_open {
+            return Ok(());
+        }
+        if operation.origin.swallowed {
+            return Err("an `except` around it goes on when it fails, as can be outside of a transaction: \
+                        the `COMMIT` in front of it has ended that"
+                .to_owned());
+        }
+        if self.later.iter().any(needs_no_transaction) {
+            return Err("what follows runs outside of a transaction since the `COMMIT` in front of it: \
+                        put it into an `autocommit_block()`"
+                .to_owned());
         }
         Ok(())
     }
@@ -199,6 +217,37 @@ impl Context<'_> {
     pub fn is_partitioned(&self, table: &TableName) -> bool {
         self.catalog.table(table).is_some_and(|table| table.partitioned)
     }
+}
+
+/// Whether a statement fails in a transaction, or makes a later one fail there.
+fn needs_no_transaction(operation: &Operation) -> bool {
+    let words = |words: &str| {
+        let words = words.to_ascii_lowercase();
+        [
+            "vacuum",
+            "create database",
+            "drop database",
+            "alter system",
+            "create tablespace",
+            "create subscription",
+        ]
+        .iter()
+        .any(|known| words.trim_start().starts_with(known))
+    };
+    let is_fixed = |name: &Arg| {
+        operation.origin.fixed_in_place.is_none() && matches!(name.value, Value::Str(_) | Value::Partial(_))
+    };
+    !operation.autocommit
+        && match &operation.kind {
+            OperationKind::AddEnumValue { .. } => true,
+            OperationKind::Harmless { sql: Some(sql) } | OperationKind::Opaque { sql: Some(sql), .. } => {
+                words(sql)
+            }
+            OperationKind::Reindex { concurrently, .. } => *concurrently,
+            OperationKind::CreateIndex(CreateIndex { concurrently: true, name, .. })
+            | OperationKind::DropIndex(DropIndex { concurrently: true, name, .. }) => !is_fixed(name),
+            _ => false,
+        }
 }
 
 /// Whether one of the operations gives the table a column of that name.
