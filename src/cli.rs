@@ -141,6 +141,12 @@ pub(crate) struct Input {
     /// How a revision is divided into transactions [default: autocommit-block]
     #[arg(long, value_name = "HOW")]
     pub(crate) split: Option<Split>,
+    /// Write the functions that rewritten migrations call into a module, and import it there
+    ///
+    /// NAME is how Python imports it. Without one it is `safemig_ops`, beside `env.py`. Otherwise each migration has
+    /// its own.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) support_module: Option<String>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]

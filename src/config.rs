@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "split",
     "rerun",
     "lock-timeout",
+    "support-module",
     "max-index-columns",
     "require-ignore-reason",
     "other-databases",
@@ -89,6 +90,8 @@ pub(crate) struct Options {
     /// milliseconds, `"5000"`.
     #[serde(deserialize_with = "lock_timeout")]
     pub(crate) lock_timeout: Option<String>,
+    /// The module that rewritten migrations import the helper functions from: `"app.migrations.safemig_ops"`.
+    pub(crate) support_module: Option<String>,
     /// The most columns that a non-unique index should have, at least 1.
     #[serde(deserialize_with = "positive")]
     pub(crate) max_index_columns: Option<u32>,
@@ -121,6 +124,7 @@ impl Options {
             split: self.split.or(other.split),
             rerun: self.rerun.or(other.rerun),
             lock_timeout: self.lock_timeout.or(other.lock_timeout),
+            support_module: self.support_module.or(other.support_module),
             max_index_columns: self.max_index_columns.or(other.max_index_columns),
             require_ignore_reason: self.require_ignore_reason.or(other.require_ignore_reason),
             other_databases: self.other_databases.or(other.other_databases),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use safemig_transforms::layout::SupportModule;
 use safemig_transforms::migration::Migration;
 use safemig_transforms::operations::Modules;
 use safemig_transforms::python::Module;
@@ -15,8 +16,13 @@ use crate::locate::AlembicProject;
 /// Modules that take functions from modules are followed this deep.
 const MAX_DEPTH: usize = 3;
 
-/// Read the modules that the migrations call, and the migrations again with them.
-pub(crate) fn resolve(migrations: &mut [Migration], project: &AlembicProject) {
+/// Read the modules that the migrations call, and the migrations again with them. The support module is there with all of
+/// its functions, since rewritten migrations may call any.
+pub(crate) fn resolve(
+    migrations: &mut [Migration],
+    project: &AlembicProject,
+    support: Option<&SupportModule>,
+) {
     let mut modules: Vec<(String, PathBuf)> = Vec::new();
     for _ in 0..MAX_DEPTH {
         let called: BTreeSet<&str> = migrations
@@ -28,18 +34,10 @@ pub(crate) fn resolve(migrations: &mut [Migration], project: &AlembicProject) {
         let found: Vec<(String, PathBuf)> =
             called.into_iter().filter_map(|name| Some((name.to_owned(), file(name, project)?))).collect();
         if found.is_empty() {
-            return;
+            break;
         }
         modules.extend(found);
-        let mut parsed = Modules::default();
-        for (name, path) in &modules {
-            // One that can't be read is as good as one that is not there.
-            let source = fs::read_to_string(path).ok();
-            if let Some(module) = source.and_then(|source| Module::parse(source).ok()) {
-                parsed.insert(name.clone(), module);
-            }
-        }
-        let parsed = Arc::new(parsed);
+        let parsed = Arc::new(parse(&modules));
         migrations.par_iter_mut().for_each(|migration| {
             let calls = migration
                 .foreign()
@@ -49,6 +47,26 @@ pub(crate) fn resolve(migrations: &mut [Migration], project: &AlembicProject) {
             }
         });
     }
+    if let Some(support) = support
+        && let Some(module) = support.whole()
+    {
+        let mut parsed = parse(&modules);
+        parsed.insert(support.name().to_owned(), module);
+        let parsed = Arc::new(parsed);
+        migrations.par_iter_mut().for_each(|migration| migration.resolve(&parsed));
+    }
+}
+
+fn parse(modules: &[(String, PathBuf)]) -> Modules {
+    let mut parsed = Modules::default();
+    for (name, path) in modules {
+        // One that can't be read is as good as one that is not there.
+        let source = fs::read_to_string(path).ok();
+        if let Some(module) = source.and_then(|source| Module::parse(source).ok()) {
+            parsed.insert(name.clone(), module);
+        }
+    }
+    parsed
 }
 
 /// The file of a module, near the migrations: in the project, or in the package that the project is.

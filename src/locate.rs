@@ -50,6 +50,10 @@ pub(crate) struct AlembicProject {
     /// `alembic.ini` is inside the script directory, the one above); without configuration the
     /// topmost package around the script directory.
     pub(crate) root: PathBuf,
+    /// Where migrations can import the project's own modules from, as far as the configuration says:
+    /// `prepend_sys_path`, the place of the package in `script_location = package:directory`, and for
+    /// Flask-Migrate, whose `flask` does that, the root.
+    pub(crate) import_roots: Vec<PathBuf>,
     /// Configuration that was looked at and passed over, with the reason; to be shown, not to be
     /// acted on.
     pub(crate) notes: Vec<String>,
@@ -67,6 +71,7 @@ impl AlembicProject {
             recursive: false,
             file_template: None,
             root: topmost_package(directory).unwrap_or_else(|| directory.to_path_buf()),
+            import_roots: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -350,11 +355,16 @@ impl Settings<'_> {
                 .context("version_locations")?,
             None => vec![script_location.join("versions")],
         };
-        let root = if real(config_directory) == real(&script_location) {
+        let is_flask_migrate = real(config_directory) == real(&script_location);
+        let root = if is_flask_migrate {
             script_location.parent().unwrap_or(&script_location)
         } else {
             config_directory
         };
+        let mut import_roots = self.import_roots(&script_location);
+        if is_flask_migrate {
+            import_roots.push(root.to_path_buf());
+        }
         Ok(AlembicProject {
             config_path: Some(config_path.to_path_buf()),
             section: self.section.to_owned(),
@@ -363,6 +373,7 @@ impl Settings<'_> {
             recursive: self.flag("recursive_version_locations")?,
             file_template: self.text("file_template")?,
             root: root.to_path_buf(),
+            import_roots,
             notes: Vec::new(),
             script_location,
         })
@@ -447,6 +458,20 @@ impl Settings<'_> {
             }),
             _ => Ok(self.toml_list("prepend_sys_path")?.unwrap_or_default()),
         }
+    }
+
+    /// Where migrations can import the project's own modules from. What can't be read is none of them.
+    fn import_roots(&self, script_location: &Path) -> Vec<PathBuf> {
+        let prepended = self.prepend_sys_path().unwrap_or_default();
+        let mut roots: Vec<PathBuf> = prepended.iter().filter_map(|entry| self.resolve(entry).ok()).collect();
+        if let Ok(Some(text)) = self.text("script_location")
+            && !Path::new(&text).is_absolute()
+            && let Some((package, below)) = text.split_once(':')
+        {
+            let depth = package.split('.').count() + below.split(':').filter(|part| !part.is_empty()).count();
+            roots.extend(script_location.ancestors().nth(depth).map(Path::to_path_buf));
+        }
+        roots
     }
 
     /// `Config._get_file_separator_char`: the first of `names` that is set decides.
@@ -838,6 +863,7 @@ mod tests {
             recursive: false,
             file_template: None,
             root: root.clone(),
+            import_roots: vec![root.clone()],
             notes: vec![],
         };
         assert_eq!(found(&root), expected);

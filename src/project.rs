@@ -24,6 +24,7 @@ use crate::config::{self, Config};
 use crate::imports;
 use crate::locate::{self, AlembicProject, Request};
 use crate::naming_convention::{self, NamingConvention};
+use crate::support::Support;
 use crate::versions::{self, Places, Versions};
 use crate::walk::{self, Filter, PathGlobs, Problem};
 
@@ -44,6 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) split: Option<config::Split>,
     /// The active environment: `VIRTUAL_ENV`, or the one whose `alembic` is on the `PATH`.
     pub(crate) virtual_env: Option<&'a Path>,
+    /// The name of the module that rewritten migrations import; empty for one beside `env.py`.
+    pub(crate) support_module: Option<&'a str>,
 }
 
 /// Everything that was read.
@@ -80,6 +83,8 @@ pub(crate) struct Group {
     pub(crate) naming: NamingConvention,
     /// Where the project gives its connections a `lock_timeout`: `migrations/env.py:12`.
     pub(crate) lock_timeout: Option<String>,
+    /// The module that rewritten migrations import, where one is wanted.
+    pub(crate) support: Option<Support>,
 }
 
 /// An `env.py`. It is no part of a history, and reported only where it was named, or all was.
@@ -194,7 +199,7 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
                 read_environment(path, &project, wanted, &mut found);
             }
         }
-        let group = whole_project(project, Vec::new(), wanted, &mut found);
+        let group = whole_project(project, Vec::new(), wanted, &mut found)?;
         found.groups.push(group);
         if wanted.application.1 {
             read_applications(&BTreeSet::new(), wanted, &mut found)?;
@@ -230,7 +235,7 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
         let members: BTreeSet<PathBuf> = members.into_iter().collect();
         let (named, others) = sources.into_iter().partition(|source| members.contains(&source.path));
         sources = others;
-        let group = whole_project(project, named, wanted, &mut found);
+        let group = whole_project(project, named, wanted, &mut found)?;
         found.groups.push(group);
     }
     if wanted.application.0 && !others.is_empty() {
@@ -257,7 +262,7 @@ fn read_applications(named: &BTreeSet<PathBuf>, wanted: &Wanted<'_>, found: &mut
             None => return Ok(()),
         };
         let mut aside = Histories::default();
-        let mut group = whole_project(project, Vec::new(), wanted, &mut aside);
+        let mut group = whole_project(project, Vec::new(), wanted, &mut aside)?;
         for file in group.files.iter_mut().chain(group.invalid.iter_mut().map(|invalid| &mut invalid.file)) {
             file.reported = false;
         }
@@ -326,7 +331,7 @@ fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
         }),
     };
     let source = Source { path, reported: true, content };
-    let group = whole_project(project, vec![source], wanted, &mut found);
+    let group = whole_project(project, vec![source], wanted, &mut found)?;
     found.groups.push(group);
     Ok(found)
 }
@@ -375,12 +380,15 @@ fn environment(
 
 /// The history of a project, of which `named` has been read already. Without `named`, all of it is
 /// reported.
+///
+/// # Errors
+/// There is no place for the support module.
 fn whole_project(
     project: AlembicProject,
     named: Vec<Source>,
     wanted: &Wanted<'_>,
     found: &mut Histories,
-) -> Group {
+) -> Result<Group> {
     let directory = wanted.request.working_directory;
     // Excluded revisions are part of the history: they are read, but not reported.
     let walked = walk::version_locations(&project, &PathGlobs::none());
@@ -424,15 +432,19 @@ fn whole_project(
             Content::Other => {}
         }
     }
-    imports::resolve(&mut migrations, &project);
+    // What comes from standard input goes to standard output, and nothing is written beside it.
+    let wants_support = wanted.support_module.filter(|_| wanted.paths != [Path::new("-")]);
+    let support = wants_support.map(|name| Support::find(name, &project, directory)).transpose()?;
+    imports::resolve(&mut migrations, &project, support.as_ref().map(|support| &support.module));
     let versions = versions_of(&project.root, wanted);
     let lock_timeout = lock_timeout(&project, directory);
     let mut settings = settings(wanted, &versions, &naming);
     if lock_timeout.is_some() {
         settings.lock_timeout = None;
     }
+    settings.support_module = support.as_ref().map(|support| support.module.name().to_owned());
     let history = History::new(migrations, &settings);
-    Group { project, history, files, invalid, unclear, settings, versions, naming, lock_timeout }
+    Ok(Group { project, history, files, invalid, unclear, settings, versions, naming, lock_timeout, support })
 }
 
 /// Where a project gives its connections a `lock_timeout`, as far as it can be seen: in its `env.py`, or
@@ -516,6 +528,7 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
             .max_index_columns
             .map_or_else(MaxIndexColumns::default, |most| MaxIndexColumns(most as usize)),
         lock_timeout: options.lock_timeout.clone(),
+        support_module: None,
     }
 }
 

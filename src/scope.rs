@@ -218,6 +218,7 @@ mod tests {
             application: (false, false),
             split: None,
             virtual_env: None,
+            support_module: None,
         })?;
         let group = &histories.groups[0];
         let aside = limits.aside(group)?.into_iter();

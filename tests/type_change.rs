@@ -40,7 +40,7 @@ fn every_conversion_comes_to_the_same() {
             .flat_map(|revision| [&revision["upgrade"]["claims"], &revision["downgrade"]["claims"]])
             .filter_map(Value::as_u64)
             .sum();
-        assert_eq!(claims, 24, "{}", verified.text);
+        assert_eq!(claims, 38, "{}", verified.text);
     }
 }
 
@@ -58,4 +58,10 @@ fn writers_go_on_and_nothing_is_lost() {
 fn what_would_be_lost_is_refused() {
     let _turn = Turn::take();
     harness("refusals.py", &[]);
+}
+
+#[test]
+fn a_return_before_the_end_loses_nothing() {
+    let _turn = Turn::take();
+    harness("returns.py", &[]);
 }

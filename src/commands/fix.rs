@@ -18,6 +18,7 @@ use crate::follow_up::NewFile;
 use crate::prompt::Prompt;
 use crate::report::{self, Diagnostic, count, diff};
 use crate::review::{DECLINED, Review};
+use crate::support::Completed;
 use crate::terminal::Terminal;
 use crate::write;
 
@@ -48,14 +49,18 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     };
     let mut failed = !session.histories.problems.is_empty();
     let stdin = session.histories.stdin.as_deref();
+    let mut support = session.support(&judged, &created);
     if let Some(prompt) = &prompt {
         let mut review = Review::new(&mut judged, &mut environments, &session.rules);
         let reason = session.config.options.require_ignore_reason == Some(true);
         let agreed = interactive::run(&mut review, prompt, terminal, reason)?;
         review.settle(agreed == Agreed::Write);
         prompt.close();
+        support = session.support(&judged, &created);
+        failed |= !together::write_support(&mut support, &mut judged, terminal);
         failed |= !write(&mut judged, &mut environments, terminal);
     } else if stdin.is_none() && !arguments.dry_run {
+        failed |= !together::write_support(&mut support, &mut judged, terminal);
         failed |= !write(&mut judged, &mut environments, terminal);
         let groups = &session.histories.groups;
         failed |= !together::write(groups, &mut created, &mut judged, &mut applications, terminal);
@@ -68,7 +73,7 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     // What was left in a review was seen there.
     diagnostics.sort_by_key(|one| one.is_left_because(DECLINED));
     let told = diagnostics.partition_point(|one| !one.is_left_because(DECLINED));
-    let changes = changes(&judged, &environments, &applications, &created);
+    let changes = changes(&judged, &environments, &applications, &created, &support);
 
     match stdin {
         _ if arguments.dry_run => terminal.print(&diffs(&changes, terminal))?,
@@ -149,6 +154,8 @@ pub(super) struct Change<'a> {
     new: &'a str,
     /// The rules of the findings that are fixed.
     rules: Vec<String>,
+    /// It only has what the others call.
+    is_support: bool,
 }
 
 /// Every file that is changed or created, with its old and its new text.
@@ -168,16 +175,29 @@ pub(super) fn changes<'a>(
     environments: &'a [JudgedEnvironment],
     applications: &'a [JudgedApplication],
     created: &'a [NewFile],
+    support: &'a [Completed<'a>],
 ) -> Vec<Change<'a>> {
     let revisions = judged.iter().filter_map(|one| {
         let rules = one.fixed_rules().collect();
         let new = one.fixed.as_ref()?;
-        Some(Change { path: &one.migration.path, old: Some(one.migration.module.source()), new, rules })
+        Some(Change {
+            path: &one.migration.path,
+            old: Some(one.migration.module.source()),
+            new,
+            rules,
+            is_support: false,
+        })
     });
     let environments = environments.iter().filter_map(|one| {
         let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
         let new = one.fixed.as_ref()?;
-        Some(Change { path: &one.environment.path, old: Some(one.environment.module.source()), new, rules })
+        Some(Change {
+            path: &one.environment.path,
+            old: Some(one.environment.module.source()),
+            new,
+            rules,
+            is_support: false,
+        })
     });
     let parts = judged.iter().flat_map(|one| &one.parts).map(|file| Change {
         path: &file.shown,
@@ -185,20 +205,35 @@ pub(super) fn changes<'a>(
         new: &file.part.source,
         // They are counted where they were found.
         rules: Vec::new(),
+        is_support: false,
     });
     let created = created.iter().map(|file| Change {
         path: &file.shown,
         old: None,
         new: &file.source,
         rules: file.rules.clone(),
+        is_support: false,
     });
     let models = applications.iter().flat_map(|one| {
         one.fixed.iter().map(|(index, new)| {
             let file = &one.files.application.files[*index];
-            Change { path: &file.path, old: Some(file.module.source()), new, rules: one.fixed_rules(*index) }
+            Change {
+                path: &file.path,
+                old: Some(file.module.source()),
+                new,
+                rules: one.fixed_rules(*index),
+                is_support: false,
+            }
         })
     });
-    revisions.chain(parts).chain(environments).chain(created).chain(models).collect()
+    let support = support.iter().map(|one| Change {
+        path: &one.support.shown,
+        old: one.support.module.source(),
+        new: &one.new,
+        rules: Vec::new(),
+        is_support: true,
+    });
+    revisions.chain(parts).chain(environments).chain(created).chain(models).chain(support).collect()
 }
 
 pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {
@@ -213,7 +248,7 @@ pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {
 /// What was fixed, file by file.
 fn fixes(changes: &[Change]) -> String {
     let mut text = String::new();
-    for change in changes {
+    for change in changes.iter().filter(|change| !change.is_support) {
         let mut by_rule: BTreeMap<&str, usize> = BTreeMap::new();
         for rule in &change.rules {
             *by_rule.entry(rule).or_default() += 1;
@@ -249,7 +284,8 @@ fn summary(
     let mut lines = vec![if fixed == 0 {
         format!("{none}{left}{aside}.")
     } else {
-        let paths: BTreeSet<&str> = changes.iter().map(|change| change.path).collect();
+        let all = changes.iter().filter(|change| !change.is_support);
+        let paths: BTreeSet<&str> = all.map(|change| change.path).collect();
         format!("{done} {} in {}{left}{aside}.", count(fixed, "finding"), session.changed_places(&paths))
     }];
     lines.extend(left_alone(diagnostics));

@@ -33,6 +33,7 @@ use crate::locate::Request;
 use crate::project::{self, Histories, Wanted};
 use crate::report::{self, Diagnostic, count, github, statistics};
 use crate::selection;
+use crate::support::{self, Completed};
 use crate::terminal::Terminal;
 use crate::walk::{Filter, PathGlobs};
 use crate::write;
@@ -118,6 +119,7 @@ impl Session {
             postgres_version: input.alembic.postgres_version,
             split: if stdin { Some(crate::config::Split::AutocommitBlock) } else { input.split },
             virtual_env: virtual_env.as_deref(),
+            support_module: input.support_module.as_deref().or(config.options.support_module.as_deref()),
         })?;
         let session = Self { directory, virtual_env, config, rules, histories };
         session.warn(input, terminal);
@@ -237,6 +239,19 @@ impl Session {
             .filter_map(|(index, group)| {
                 let application = applications.iter_mut().find(|one| one.files.group == Some(index));
                 follow_up::of((index, group), judged, application, &self.rules, &self.directory, from_stdin)
+            })
+            .collect()
+    }
+
+    /// The modules that are created or get more functions, for the fixed migrations and the new ones.
+    fn support<'a>(&'a self, judged: &[Judged], created: &[NewFile]) -> Vec<Completed<'a>> {
+        let groups = self.histories.groups.iter().enumerate();
+        groups
+            .filter_map(|(index, group)| {
+                let own = judged.iter().filter(|one| std::ptr::eq(one.group, group));
+                let fixed = own.flat_map(Judged::changes).map(|(_, _, new)| new);
+                let new = created.iter().filter(|file| file.group == index);
+                support::completed(group, fixed.chain(new.map(|file| file.source.as_str())))
             })
             .collect()
     }

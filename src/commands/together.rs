@@ -12,6 +12,7 @@ use crate::application::JudgedApplication;
 use crate::follow_up::NewFile;
 use crate::project::{self, Group};
 use crate::report::count;
+use crate::support::{Completed, Support};
 use crate::terminal::Terminal;
 use crate::write::{self, Change};
 
@@ -65,6 +66,28 @@ pub(super) fn change((path, old, new): (&Path, Option<&str>, &str)) -> Change {
         old: old.map(|old| old.as_bytes().to_vec()),
         new: new.as_bytes().to_vec(),
     }
+}
+
+/// Write every support module. The migrations of one that can't be written stay as they are.
+pub(super) fn write_support(
+    support: &mut Vec<Completed>,
+    judged: &mut [Judged],
+    terminal: &Terminal,
+) -> bool {
+    let number = support.len();
+    support.retain(|one| {
+        let Support { path, module, .. } = one.support;
+        let written = match module.source() {
+            Some(old) => write::write_atomically(path, one.new.as_bytes(), old.as_bytes()),
+            None => write::create(path, one.new.as_bytes()),
+        };
+        let Err(error) = written else { return true };
+        terminal.error(&error.to_string());
+        let own = judged.iter_mut().filter(|judged| std::ptr::eq(judged.group, one.group));
+        own.filter(|judged| judged.fixed.is_some()).for_each(Judged::not_written);
+        false
+    });
+    support.len() == number
 }
 
 /// Write the new revision of every history together with the models of its application that change. Of those that

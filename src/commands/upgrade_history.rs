@@ -49,7 +49,13 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     let environments = session.judge_environments()?;
     check(group, &judged, &session.rules)?;
     interrupt.check()?;
-    let changes: Vec<Change> = fix::changed_files(&judged, &environments).map(together::change).collect();
+    let mut changes: Vec<Change> = fix::changed_files(&judged, &environments).map(together::change).collect();
+    let support = session.support(&judged, &[]);
+    changes.extend(support.iter().map(|one| Change {
+        path: one.support.path.clone(),
+        old: one.support.module.source().map(|source| source.as_bytes().to_vec()),
+        new: one.new.as_bytes().to_vec(),
+    }));
     if !arguments.allow_dirty && !dry_run {
         refuse_uncommitted(group, &changes, &session.directory, terminal)?;
     }
@@ -93,7 +99,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         None => terminal.print(&render(terminal))?,
     }
     if arguments.diff {
-        terminal.print(&fix::diffs(&fix::changes(&judged, &environments, &[], &[]), terminal))?;
+        terminal.print(&fix::diffs(&fix::changes(&judged, &environments, &[], &[], &support), terminal))?;
     }
     let left = report.is_anything_left() || (dry_run && !changes.is_empty());
     Ok(if !session.histories.problems.is_empty() {
@@ -182,6 +188,7 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
         versions: group.versions.clone(),
         naming: group.naming.clone(),
         lock_timeout: group.lock_timeout.clone(),
+        support: group.support.clone(),
     };
     if let Some(one) = analysis::judge(&again, rules)?.iter().find(|one| one.fixed.is_some()) {
         bail!("{}: a second run would change it again; nothing was written", one.migration.path);

@@ -14,6 +14,7 @@ use crate::cli::{self, Global, VerifyArgs};
 use crate::follow_up::NewFile;
 use crate::project::{self, Group};
 use crate::report::count;
+use crate::support;
 use crate::terminal::Terminal;
 use crate::verify::driver::Environment;
 use crate::verify::interrupt::Interrupt;
@@ -154,13 +155,19 @@ fn as_fixed<'a>(
             }
         }
     }
+    let created: Vec<_> = created.collect();
     let mut added = Vec::new();
-    for file in created {
+    for file in &created {
         files.insert(file.path.clone(), Some(file.source.as_bytes().to_vec()));
         match Migration::parse(file.shown.clone(), file.source.clone()) {
             Ok(Parsed::Migration(migration)) => added.push(*migration),
             _ => bail!("{}: it would be no revision", file.shown),
         }
+    }
+    let own = fixed.values().filter(|one| std::ptr::eq(one.group, group));
+    let own = own.flat_map(|one| one.changes()).map(|(_, _, new)| new);
+    if let Some(one) = support::completed(group, own.chain(created.iter().map(|file| file.source.as_str()))) {
+        files.insert(one.support.path.clone(), Some(one.new.into_bytes()));
     }
     let rewritten = Tree::mirror(&group.project, &files)?;
     let claims = |migration: &Migration| {

@@ -2,6 +2,7 @@
 //!
 //! **Architecture Invariant:** nothing here is text of a program. `layout` prints it.
 
+use crate::catalog::Index;
 use crate::operations::{ConstraintKind, TableArg};
 use crate::python::value::Arg;
 use crate::revision;
@@ -183,25 +184,38 @@ pub enum Action {
     /// `alter_column(…, new_column_name=…)`. It can't run a second time, so it runs in the transaction that stamps the
     /// revision.
     RenameColumn { table: TableArg, column: Arg, new_name: Arg },
-    /// A step of the change of a column's type.
-    ChangeType { table: TableArg, column: String, step: TypeStep },
+    /// A step of the change of the types of one table's columns.
+    ChangeTypes { table: TableArg, columns: Vec<TypeChange>, step: TypeStep },
 }
 
-/// A step of the change of a column's type: a new column takes the old one's place.
+/// The change of one column's type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TypeChange {
+    pub column: String,
+    /// The new type, as SQL.
+    pub type_: String,
+    /// The new value, as SQL, where it is not the old one's cast.
+    pub using: Option<String>,
+    /// The old value can be had from the new one, where it fits.
+    pub two_way: bool,
+}
+
+/// A step of the change of columns' types: new columns take the old ones' place.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TypeStep {
-    /// Add the column and the trigger that fills it. `indexes` are those that are copied later on, and
-    /// `type_` and `using` are SQL.
-    Start { type_: String, using: Option<String>, indexes: Vec<String> },
-    /// Fill it for the rows that are there.
-    Fill { key: BackfillKey, using: Option<String> },
-    /// Build an index on it: `definition` is what follows the table's name.
-    CopyIndex { index: String, unique: bool, definition: String },
-    /// Add its constraints, and validate them.
+    /// Add the columns and the trigger that fills them. `indexes` are those that are copied later on.
+    Start { indexes: Vec<String> },
+    /// Fill them for the rows that are there.
+    Fill { key: BackfillKey },
+    /// Build an index with the new columns in the place of the old ones that it uses.
+    CopyIndex { name: String, index: Box<Index>, columns: Vec<String> },
+    /// Add their constraints, and validate them.
     CopyConstraints,
+    /// Count what the planner wants to know of them.
+    Analyze,
     /// Exchange the columns.
     Switch,
-    /// Drop the old one.
+    /// Drop the old ones.
     DropOld,
 }
 
@@ -235,7 +249,9 @@ impl TypeStep {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Start { .. } => Phase::Expand,
-            Self::Fill { .. } | Self::CopyIndex { .. } | Self::CopyConstraints => Phase::Backfill,
+            Self::Fill { .. } | Self::CopyIndex { .. } | Self::CopyConstraints | Self::Analyze => {
+                Phase::Backfill
+            }
             Self::Switch => Phase::Switch,
             Self::DropOld => Phase::Contract,
         }

@@ -94,6 +94,9 @@ pub struct Settings {
     /// How long a statement may wait for a strong lock, as PostgreSQL writes a time (`5s`); `None`
     /// where nothing shall limit it, or the connection does already.
     pub lock_timeout: Option<String>,
+    /// The module that rewritten migrations import the helper functions from, as Python names it; `None` where
+    /// each has its own.
+    pub support_module: Option<String>,
     /// A suppression that does not say why has no effect.
     pub require_ignore_reason: bool,
 }

@@ -51,6 +51,7 @@ pub(super) fn run(arguments: &InitArgs, global: &Global, terminal: &Terminal) ->
         application: (false, false),
         split: None,
         virtual_env: None,
+        support_module: None,
     })?;
     let Some(group) = histories.groups.first() else {
         bail!("no revisions were found here\nhint: `-c` names Alembic's configuration");

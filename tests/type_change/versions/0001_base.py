@@ -57,6 +57,31 @@ def upgrade():
         schema="App",
     )
     op.create_index("Order state", "Order", [sa.text("lower(state)")], postgresql_where=sa.text("state <> 'state'"), schema="App", unique=True)
+    op.create_table(
+        "parts",
+        sa.Column("shop", sa.Integer(), primary_key=True),
+        sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("parent", sa.Integer()),
+        sa.Column("state", sa.Integer(), sa.Identity(always=True), nullable=False),
+        sa.Column("serial", sa.Integer(), sa.Identity(start=7), nullable=False),
+        sa.Column("name", sa.String(length=20), nullable=False, server_default="x", comment="short"),
+        sa.Column("note", sa.String(length=30)),
+        sa.Column("gone", sa.DateTime()),
+        sa.ForeignKeyConstraint(["shop", "parent"], ["parts.shop", "parts.id"], name="fk_parts_parent"),
+        sa.UniqueConstraint("shop", "name", name="uq_parts_name"),
+        sa.CheckConstraint("id > 0 AND shop IN (1, 2, 3) OR parent IS NULL OR id <> 0", name="ck_parts"),
+    )
+    # Where an expression has other casts for the new type than for the old one.
+    op.create_index("ix_parts_open", "parts", ["id"], postgresql_where=sa.text("state IN (1, 2) AND gone IS NULL"))
+    op.create_index("ix_parts_name", "parts", [sa.text("lower(name)"), "shop"], postgresql_where=sa.text("name IN ('a', 'b')"))
+    op.create_index("ix_parts_note", "parts", [sa.text("coalesce(note, 'x')"), sa.text("state DESC")])
+    op.create_table(
+        "uses",
+        sa.Column("shop", sa.Integer(), nullable=False),
+        sa.Column("part", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["shop", "part"], ["parts.shop", "parts.id"], name="fk_uses_part", ondelete="CASCADE"),
+    )
+    op.execute("ALTER TABLE parts CLUSTER ON ix_parts_note")
     op.execute("COMMENT ON COLUMN users.id IS 'the user''s key'")
     op.execute("COMMENT ON INDEX uq_users_tenant_id IS 'tenant scoped'")
     op.execute("COMMENT ON CONSTRAINT ck_users_id_pos ON users IS 'positive'")
@@ -70,6 +95,6 @@ def upgrade():
 def downgrade():
     op.drop_table("Order", schema="App")
     op.execute('DROP SCHEMA "App"')
-    for table in ["jobs", "clicks", "likes", "posts", "users"]:
+    for table in ["uses", "parts", "jobs", "clicks", "likes", "posts", "users"]:
         op.drop_table(table)
     op.execute("DROP TYPE job_status")

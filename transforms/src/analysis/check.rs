@@ -389,7 +389,7 @@ fn shape(recipe: &Recipe) -> Recipe {
             | Action::Backfill(_)
             | Action::Execute(_)
             | Action::SetDefault { .. }
-            | Action::ChangeType { .. }
+            | Action::ChangeTypes { .. }
             | Action::AddNotNull { .. } => {}
         }
     }

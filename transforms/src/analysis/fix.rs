@@ -1,10 +1,10 @@
 //! Applies the chosen fixes of one migration, pass by pass, until nothing changes any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::check::{Place, check_one, stops_writers};
 use super::early::early;
+use super::together::Together;
 use super::{Finding, Fixed, Key, Report, Selection, Verdict};
 use crate::layout::{Others, Planned};
 use crate::migration::{Direction, Migration, Parsed};
@@ -17,7 +17,7 @@ use crate::{layout, rerun};
 const MAX_PASSES: usize = 8;
 
 /// What the layout has to know of the statements that no plan is for.
-fn others(migration: &Migration) -> Others {
+fn others<'a>(migration: &Migration, settings: &'a Settings) -> Others<'a> {
     let operations = || migration.upgrade.operations.iter().chain(&migration.downgrade.operations);
     let alone = |operation: &&Operation| {
         operation.kind == OperationKind::Commit
@@ -31,6 +31,7 @@ fn others(migration: &Migration) -> Others {
         !harmless && !stops_writers(operation)
     };
     Others {
+        support: settings.support_module.as_deref(),
         commits: operations().filter(alone).map(|operation| operation.origin.statement).collect(),
         unlimited: operations().filter(waits).map(|operation| operation.origin.call).collect(),
     }
@@ -86,10 +87,13 @@ impl Report {
             redesigned.extend(
                 chosen.iter().filter(|finding| finding.is_in_place()).filter_map(|finding| finding.index()),
             );
+            let together = Together::new(&chosen, migration);
             let mut plans: Vec<Planned> = chosen
                 .iter()
-                .filter_map(|finding| {
-                    Some(Planned { operation: &finding.operation, recipe: finding.fix.as_ref().ok()? })
+                .enumerate()
+                .filter_map(|(index, finding)| {
+                    let recipe = together.recipe(index).or(finding.fix.as_ref().ok())?;
+                    Some(Planned { operation: &finding.operation, recipe })
                 })
                 .collect();
             if plans.is_empty() {
@@ -107,8 +111,13 @@ impl Report {
             let early = early(migration, report, &plans, portability, settings, repeated);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
-            let outcome =
-                layout::rewrite(&migration.module, &plans, &others(migration), &early.keywords, portability);
+            let outcome = layout::rewrite(
+                &migration.module,
+                &plans,
+                &others(migration, settings),
+                &early.keywords,
+                portability,
+            );
             let refused_before = refused.len();
             for (plan, reason) in outcome.refused {
                 let inverse = plan.checked_sub(chosen.len()).and_then(|plan| inverses.get(plan));
@@ -126,16 +135,10 @@ impl Report {
                 }
                 continue;
             }
-            let next = outcome
-                .source
-                .and_then(|source| {
-                    let modules = Arc::clone(&migration.modules);
-                    Migration::parse_with(migration.path.clone(), source, modules).ok()
-                })
-                .and_then(|parsed| match parsed {
-                    Parsed::Migration(next) => Some(*next),
-                    Parsed::Other => None,
-                });
+            let next = outcome.source.and_then(|source| match migration.edited(source) {
+                Ok(Parsed::Migration(next)) => Some(*next),
+                _ => None,
+            });
             let Some(next) = next else {
                 for finding in &chosen {
                     let reason = "it could not be laid out without losing something";

@@ -4,8 +4,10 @@ mod check;
 mod early;
 mod fix;
 mod parts;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ruff_python_ast::token::TokenKind;
 use ruff_text_size::{Ranged, TextRange};
@@ -221,7 +223,11 @@ impl History {
         }
         let taken = |id: &str| self.migrations.iter().any(|migration| migration.revision == id);
         let mut new = revision::write(&self.migrations[head], message, steps, &taken);
-        let parsed = Migration::parse("new.py".to_owned(), new.source.clone());
+        let parsed = Migration::parse_with(
+            "new.py".to_owned(),
+            new.source.clone(),
+            Arc::clone(&self.migrations[head].modules),
+        );
         let Ok(Parsed::Migration(migration)) = parsed else {
             return Err("the head is not written in a way that can be continued".to_owned());
         };

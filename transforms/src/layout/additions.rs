@@ -54,12 +54,17 @@ pub(super) fn is_docstring(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
 }
 impl<'a> Layout<'a> {
-    /// Whether the file has a function of a helper's name that is not the helper.
-    pub(super) fn is_taken(&self, helper: Helper) -> bool {
-        self.module.body().iter().any(|statement| {
+    /// Why the file can't have a helper: it has something else of its name.
+    pub(super) fn taken(&self, helper: Helper) -> Option<String> {
+        let other = self.module.body().iter().any(|statement| {
             matches!(statement, Stmt::FunctionDef(function)
                 if function.name.as_str() == helper.name() && Helper::of(function).is_none())
-        })
+        });
+        match self.taken.filter(|_| !self.printer.defines(helper)) {
+            _ if other => Some(format!("the file has another function `{}`", helper.name())),
+            Some(support) => Some(format!("the file has a name of its own like that of `{support}`")),
+            None => None,
+        }
     }
 
     /// The `upgrade` or `downgrade` that an operation stands in.
@@ -114,13 +119,19 @@ impl<'a> Layout<'a> {
             let handler = TextRange::new(start, end);
             let Some(first) = first_of_handler(self.module.body(), handler) else { continue };
             let indentation = self.renderer.indentation(first);
-            let call = Helper::FailOnPostgresql.name();
+            let call = self.printer.function(Helper::FailOnPostgresql);
             edits.push(edit::insert(first, format!("{call}(){}{indentation}", self.renderer.newline())));
             self.helpers.insert(Helper::FailOnPostgresql);
         }
     }
 
-    pub(super) fn insert_helpers(&self, edits: &mut Vec<Edit>) {
+    /// Add what the printed statements call. `source` prints a function, for the name of `op`, an indentation and a
+    /// line break.
+    pub(super) fn insert_helpers(
+        &self,
+        edits: &mut Vec<Edit>,
+        source: fn(Helper, &str, &str, &str) -> String,
+    ) {
         let newline = self.renderer.newline();
         let uses_import = self.placed.iter().any(|plan| {
             matches!(
@@ -128,16 +139,23 @@ impl<'a> Layout<'a> {
                 Receiver::Function | Receiver::Bind | Receiver::Other
             )
         });
+        let all_imported = self.printer.support.is_some() || self.helpers.is_empty();
         if let ModuleOp::Missing(at) = &self.import
-            && (uses_import || !self.helpers.is_empty())
+            && (uses_import || !all_imported)
         {
             edits.push(edit::insert(self.renderer.line_end(*at), format!("{newline}from alembic import op")));
         }
         let defined = |helper: &Helper| {
             self.module.body().iter().any(|statement| {
-                matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == helper.name())
+                matches!(statement, Stmt::FunctionDef(function) if Helper::of(function) == Some(*helper))
             })
         };
+        if self.printer.support.is_some() {
+            if self.helpers.iter().any(|helper| !self.printer.defines(*helper)) {
+                edits.extend(self.import_support());
+            }
+            return;
+        }
         let mut helpers = self.helpers.clone();
         helpers.extend(self.helpers.iter().flat_map(|helper| helper.needs()));
         let missing: Vec<_> = helpers.iter().filter(|helper| !defined(helper)).collect();
@@ -158,7 +176,7 @@ impl<'a> Layout<'a> {
             edits.extend(self.import_of(module, name));
         }
         for helper in missing {
-            let source = helper.source(self.import.name(), unit, newline);
+            let source = source(*helper, self.import.name(), unit, newline);
             text.push_str(&newline.repeat(3));
             text.push_str(source.trim_end());
         }

@@ -30,8 +30,8 @@ pub(super) enum Segment<'a> {
     Move(Piece<'a>),
 }
 impl<'a> Layout<'a> {
-    /// Replace the lines of neighbouring statements that all move.
-    pub(super) fn region(&mut self, statements: &'a [Stmt], parent: &str) {
+    /// Replace the lines of neighbouring statements that all move; with `whole`, of a suite that has no others.
+    pub(super) fn region(&mut self, statements: &'a [Stmt], parent: &str, whole: bool) {
         let (Some(first), Some(last)) = (statements.first(), statements.last()) else { return };
         let current = self.renderer.indentation(first.start());
         let unit = self.unit(current, parent).to_owned();
@@ -50,6 +50,15 @@ impl<'a> Layout<'a> {
             gap_start = if index + 1 < statements.len() { next } else { gap_start };
         }
         let mut text = self.print(&segments, current, &unit);
+        // What is left of statements whose work others do are comments, if anything.
+        let is_code = |line: &str| !line.trim().is_empty() && !line.trim().starts_with('#');
+        if whole && !text.lines().any(is_code) {
+            text.push_str(&format!("{current}pass{}", self.renderer.newline()));
+        } else if text.is_empty() {
+            let lines = TextRange::new(range.start(), source.full_line_end(last.end()));
+            self.regions.push(edit::replace(lines, text));
+            return;
+        }
         // The region ends before its last line break.
         if let Some(stripped) = text.strip_suffix(self.renderer.newline()) {
             text.truncate(stripped.len());
@@ -191,15 +200,24 @@ impl<'a> Layout<'a> {
         let Some(first) = run.first() else { return String::new() };
         let op = self.prepared.get(&first.plan).map_or("op", |prepared| prepared.op.as_str()).to_owned();
         let mut out = self.leading(first, current);
+        // What others do for all of them.
+        let is_empty = run
+            .iter()
+            .all(|piece| self.prepared.get(&piece.plan).is_none_or(|prepared| prepared.lines.is_empty()));
         let outer = if branch {
             let postgresql = self.printer.string("postgresql");
-            out.push_str(&format!("{current}if {op}.get_context().dialect.name == {postgresql}:{newline}"));
+            let sign = if is_empty { "!=" } else { "==" };
+            out.push_str(&format!(
+                "{current}if {op}.get_context().dialect.name {sign} {postgresql}:{newline}"
+            ));
             format!("{current}{unit}")
         } else {
             current.to_owned()
         };
-        let inner = format!("{outer}{unit}");
-        out.push_str(&format!("{outer}with {op}.get_context().autocommit_block():{newline}"));
+        let inner = if is_empty { outer.clone() } else { format!("{outer}{unit}") };
+        if !is_empty {
+            out.push_str(&format!("{outer}with {op}.get_context().autocommit_block():{newline}"));
+        }
         for (index, piece) in run.iter().enumerate() {
             let Some(prepared) = self.prepared.get(&piece.plan) else { continue };
             if index > 0 {
@@ -216,8 +234,10 @@ impl<'a> Layout<'a> {
                 out.push_str(newline);
             } else {
                 let comment = &self.module.source()[TextRange::new(piece.statement.end(), end)];
-                if let Some(last) = lines.last_mut() {
-                    last.push_str(comment);
+                match lines.last_mut() {
+                    Some(last) => last.push_str(comment),
+                    None if comment.trim().is_empty() => {}
+                    None => lines.push(comment.trim().to_owned()),
                 }
                 for line in lines {
                     out.push_str(&format!("{inner}{line}{newline}"));
@@ -234,7 +254,9 @@ impl<'a> Layout<'a> {
             out.push_str(&format!("{outer}{line}{newline}"));
         }
         if branch {
-            out.push_str(&format!("{current}else:{newline}"));
+            if !is_empty {
+                out.push_str(&format!("{current}else:{newline}"));
+            }
             out.push_str(&self.originals(run, current, unit));
         }
         out

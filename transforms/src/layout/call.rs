@@ -2,18 +2,19 @@
 
 use ruff_python_ast::token::{Token, TokenKind, parenthesized_range};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ExprCall};
+use ruff_python_ast::{Expr, ExprCall, Stmt};
 use ruff_python_codegen::{Generator, Stylist};
 use ruff_python_parser::parse_expression;
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::helpers::Helper;
+use super::support::Alias;
 use crate::operations::{Batch, ConstraintKind, TableArg, callee};
 use crate::python::Module;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::value::Arg;
-use crate::recipe::{Action, Argument, Backfill, BackfillKey, Call, Change, Name, Recipe, Step, TypeStep};
+use crate::recipe::{Action, Argument, Backfill, BackfillKey, Call, Change, Name, Recipe, Step};
 
 /// Prints and edits in the style of one file.
 pub(super) struct Printer<'a> {
@@ -22,6 +23,8 @@ pub(super) struct Printer<'a> {
     pub(super) stylist: &'a Stylist<'a>,
     /// The quotes for new strings.
     pub(super) quote: char,
+    /// The module that has the helper functions, where the file does not have them itself.
+    pub(super) support: Option<&'a Alias>,
 }
 
 /// The statements that stand before and after the author's own in a recipe.
@@ -38,7 +41,35 @@ pub(super) struct Lines {
     pub(super) helpers: Vec<Helper>,
 }
 
+impl Lines {
+    /// Whether another plan does everything.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.keeps_call
+            && [&self.first, &self.before, &self.after, &self.behind].iter().all(|lines| lines.is_empty())
+    }
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(renderer: &'a Renderer<'a>, stylist: &'a Stylist<'a>, module: &'a Module) -> Self {
+        Self { module, renderer, stylist, quote: stylist.quote().as_char(), support: None }
+    }
+}
+
 impl Printer<'_> {
+    /// How a helper function is called. What the file has from an earlier rewrite stays in use.
+    pub(super) fn function(&self, helper: Helper) -> String {
+        match self.support {
+            Some(alias) if !self.defines(helper) => format!("{}.{}", alias.name, helper.spelled()),
+            _ => helper.name().to_owned(),
+        }
+    }
+
+    /// Whether the file has a function of a helper's name.
+    pub(super) fn defines(&self, helper: Helper) -> bool {
+        let is_its = |statement: &Stmt| matches!(statement, Stmt::FunctionDef(function) if function.name.as_str() == helper.name());
+        self.module.body().iter().any(is_its)
+    }
+
     /// A string literal in the author's quotes.
     pub(super) fn string(&self, text: &str) -> String {
         let preferred = self.quote;
@@ -66,7 +97,7 @@ impl Printer<'_> {
     }
 
     /// An argument to repeat, as its author wrote it.
-    fn argument(&self, arg: &Arg) -> String {
+    pub(super) fn argument(&self, arg: &Arg) -> String {
         match (&arg.range, arg.as_str()) {
             _ if let Some(code) = &arg.code => code.clone(),
             (Some(range), _) => self.on_one_line(*range),
@@ -199,8 +230,8 @@ impl Printer<'_> {
                 Action::SetNotNull { table, column } => {
                     self.alter_column(op, table, column, "nullable", "False")
                 }
-                Action::ChangeType { table, column, step } => {
-                    self.change_type(&mut lines, table, column, step)
+                Action::ChangeTypes { table, columns, step } => {
+                    self.change_types(&mut lines, op, table, columns, step)?
                 }
                 Action::ProveNotNull { .. } if guarded => {
                     return Err(
@@ -232,7 +263,7 @@ impl Printer<'_> {
         Ok(lines)
     }
 
-    fn execute(&self, op: &str, sql: &str) -> String {
+    pub(super) fn execute(&self, op: &str, sql: &str) -> String {
         format!("{op}.execute({})", self.string(sql))
     }
 
@@ -249,45 +280,7 @@ impl Printer<'_> {
         arguments.push(self.string(&backfill.set));
         arguments.extend(backfill.condition.as_ref().map(|sql| format!("where={}", self.string(sql))));
         lines.helpers.push(helper);
-        format!("{}({})", helper.name(), arguments.join(", "))
-    }
-
-    fn change_type(&self, lines: &mut Lines, table: &TableArg, column: &str, step: &TypeStep) -> String {
-        let mut arguments = vec![self.argument(&table.name), self.string(column)];
-        let mut more = String::new();
-        let mut convert = |using: &Option<String>| {
-            more = using.as_ref().map(|using| format!(", using={}", self.string(using))).unwrap_or_default();
-        };
-        let helper = match step {
-            TypeStep::Start { type_, using, indexes } => {
-                convert(using);
-                let indexes: Vec<_> = indexes.iter().map(|index| self.string(index)).collect();
-                arguments.extend([self.string(type_), format!("[{}]", indexes.join(", "))]);
-                Helper::StartTypeChange
-            }
-            TypeStep::Fill { key: BackfillKey::Columns(columns), using } => {
-                convert(using);
-                let key: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
-                arguments.push(self.string(&key.join(", ")));
-                Helper::FillNewColumn
-            }
-            TypeStep::Fill { key: BackfillKey::Place, using } => {
-                convert(using);
-                Helper::FillNewColumnByPlace
-            }
-            TypeStep::CopyIndex { index, unique, definition } => {
-                arguments.insert(0, self.string(index));
-                arguments.push(self.string(definition));
-                if *unique {
-                    ", unique=True".clone_into(&mut more);
-                }
-                Helper::CopyIndex
-            }
-            TypeStep::CopyConstraints => Helper::CopyConstraints,
-            TypeStep::Switch => Helper::SwitchColumns,
-            TypeStep::DropOld => Helper::DropOldColumn,
-        };
-        self.helper(lines, helper, &arguments, &table.schema, &more)
+        format!("{}({})", self.function(helper), arguments.join(", "))
     }
 
     fn alter_column(&self, op: &str, table: &TableArg, column: &Arg, keyword: &str, value: &str) -> String {
@@ -323,7 +316,7 @@ impl Printer<'_> {
         self.helper(lines, helper, &[self.name(name), self.argument(&table.name)], &table.schema, "")
     }
 
-    fn helper(
+    pub(super) fn helper(
         &self,
         lines: &mut Lines,
         helper: Helper,
@@ -333,7 +326,7 @@ impl Printer<'_> {
     ) -> String {
         lines.helpers.push(helper);
         let schema = self.schema(schema);
-        format!("{}({}{schema}{more})", helper.name(), arguments.join(", "))
+        format!("{}({}{schema}{more})", self.function(helper), arguments.join(", "))
     }
 
     /// `, schema=…`, unless there is none.

@@ -3,7 +3,7 @@
 //! They quote names as SQLAlchemy does, work online and offline, and contain no `%` (which some
 //! parameter styles double).
 
-use ruff_python_ast::{Stmt, StmtFunctionDef};
+use ruff_python_ast::{Expr, Stmt, StmtFunctionDef};
 
 use super::type_change;
 use crate::recipe::Phase;
@@ -26,12 +26,12 @@ pub(crate) enum Helper {
     ExecuteWithRetries,
     TypeChange,
     StartTypeChange,
-    FillNewColumn,
-    FillNewColumnByPlace,
+    FillNewColumns,
+    FillNewColumnsByPlace,
     CopyIndex,
     CopyConstraints,
     SwitchColumns,
-    DropOldColumn,
+    DropOldColumns,
 }
 
 /// All of them, in the order in which they are written.
@@ -51,12 +51,12 @@ pub(crate) const ALL: [Helper; 21] = [
     Helper::ExecuteWithRetries,
     Helper::TypeChange,
     Helper::StartTypeChange,
-    Helper::FillNewColumn,
-    Helper::FillNewColumnByPlace,
+    Helper::FillNewColumns,
+    Helper::FillNewColumnsByPlace,
     Helper::CopyIndex,
     Helper::CopyConstraints,
     Helper::SwitchColumns,
-    Helper::DropOldColumn,
+    Helper::DropOldColumns,
 ];
 
 /// The function that makes a constraint of an index: its name, what follows its parameters, its docstring, and the
@@ -99,7 +99,8 @@ impl Helper {
     /// The helper that a function of a file is, told by its name and its docstring.
     #[must_use]
     pub(crate) fn of(function: &StmtFunctionDef) -> Option<Self> {
-        let helper = ALL.into_iter().find(|helper| helper.name() == function.name.as_str())?;
+        let is_its = |helper: &Self| [helper.name(), helper.spelled()].contains(&function.name.as_str());
+        let helper = ALL.into_iter().find(is_its)?;
         let Some(Stmt::Expr(first)) = function.body.first() else { return None };
         let docstring = first.value.as_string_literal_expr()?;
         (docstring.value.to_str() == helper.docstring()).then_some(helper)
@@ -109,18 +110,36 @@ impl Helper {
     pub(crate) fn is_called(self, statement: Option<&Stmt>) -> bool {
         let Some(Stmt::Expr(expression)) = statement else { return false };
         let Some(call) = expression.value.as_call_expr() else { return false };
-        call.arguments.is_empty() && call.func.as_name_expr().is_some_and(|name| name.id == self.name())
+        call.arguments.is_empty() && self.is_spelled(&call.func)
+    }
+
+    /// Whether this is how the function is called, in the file or in a module.
+    pub(crate) fn is_spelled(self, callee: &Expr) -> bool {
+        match callee {
+            Expr::Name(name) => name.id == self.name(),
+            Expr::Attribute(attribute) => attribute.attr.as_str() == self.spelled(),
+            _ => false,
+        }
+    }
+
+    /// The name of the function in a module that migrations import. What only other functions call stays private.
+    #[must_use]
+    pub(crate) fn spelled(self) -> &'static str {
+        match self {
+            Self::ExecuteWithRetries | Self::TypeChange => self.name(),
+            _ => self.name().trim_start_matches('_'),
+        }
     }
 
     /// The phase of a type change whose step it is.
     pub(crate) fn phase(self) -> Option<Phase> {
         match self {
             Self::StartTypeChange => Some(Phase::Expand),
-            Self::FillNewColumn | Self::FillNewColumnByPlace | Self::CopyIndex | Self::CopyConstraints => {
+            Self::FillNewColumns | Self::FillNewColumnsByPlace | Self::CopyIndex | Self::CopyConstraints => {
                 Some(Phase::Backfill)
             }
             Self::SwitchColumns => Some(Phase::Switch),
-            Self::DropOldColumn => Some(Phase::Contract),
+            Self::DropOldColumns => Some(Phase::Contract),
             _ => None,
         }
     }
@@ -144,12 +163,12 @@ impl Helper {
             Self::ExecuteWithRetries => "_execute_with_retries",
             Self::TypeChange => "_type_change",
             Self::StartTypeChange => "_start_type_change",
-            Self::FillNewColumn => "_fill_new_column",
-            Self::FillNewColumnByPlace => "_fill_new_column_by_place",
+            Self::FillNewColumns => "_fill_new_columns",
+            Self::FillNewColumnsByPlace => "_fill_new_columns_by_place",
             Self::CopyIndex => "_copy_index",
             Self::CopyConstraints => "_copy_constraints",
             Self::SwitchColumns => "_switch_columns",
-            Self::DropOldColumn => "_drop_old_column",
+            Self::DropOldColumns => "_drop_old_columns",
         }
     }
 
@@ -186,22 +205,22 @@ impl Helper {
             }
             Self::TypeChange => "The names and the queries that the steps of a type change share.",
             Self::StartTypeChange => {
-                "Add a column of the new type, and a trigger that fills it, unless something would be lost."
+                "Add columns of the new types, and a trigger that fills them, unless something would be lost."
             }
-            Self::FillNewColumn => {
-                "Fill the new column in batches of 10000 rows; if a value does not fit, take everything back."
+            Self::FillNewColumns => {
+                "Fill the new columns in batches of 10000 rows; if a value does not fit, take everything back."
             }
-            Self::FillNewColumnByPlace => {
-                "Fill the new column in batches of 500 pages; if a value does not fit, take everything back."
+            Self::FillNewColumnsByPlace => {
+                "Fill the new columns in batches of 500 pages; if a value does not fit, take everything back."
             }
-            Self::CopyIndex => "Build the copy of an index on the new column, without stopping writers.",
+            Self::CopyIndex => "Build the copy of an index on the new columns, without stopping writers.",
             Self::CopyConstraints => {
-                "Copy NOT NULL, checks and foreign keys to the new column, and validate them without stopping writers."
+                "Copy NOT NULL, checks and foreign keys to the new columns, and validate them without stopping writers."
             }
             Self::SwitchColumns => {
-                "Give the new column the old one's name and all that is on it, in one short transaction."
+                "Give the new columns the old ones' names and all that is on them, in one short transaction."
             }
-            Self::DropOldColumn => "Drop the column that was replaced.",
+            Self::DropOldColumns => "Drop the columns that were replaced.",
         }
     }
 
@@ -404,12 +423,12 @@ def _lock_timeout(timeout):
             Self::ExecuteWithRetries => type_change::EXECUTE_WITH_RETRIES,
             Self::TypeChange => type_change::NAMES,
             Self::StartTypeChange => type_change::START,
-            Self::FillNewColumn => type_change::FILL,
-            Self::FillNewColumnByPlace => type_change::FILL_BY_PLACE,
+            Self::FillNewColumns => type_change::FILL,
+            Self::FillNewColumnsByPlace => type_change::FILL_BY_PLACE,
             Self::CopyIndex => type_change::COPY_INDEX,
             Self::CopyConstraints => type_change::COPY_CONSTRAINTS,
             Self::SwitchColumns => type_change::SWITCH,
-            Self::DropOldColumn => type_change::DROP_OLD,
+            Self::DropOldColumns => type_change::DROP_OLD,
         }
     }
 
@@ -417,11 +436,11 @@ def _lock_timeout(timeout):
     #[must_use]
     pub(crate) fn needs(self) -> &'static [Self] {
         match self {
-            Self::StartTypeChange | Self::CopyConstraints | Self::SwitchColumns | Self::DropOldColumn => {
+            Self::StartTypeChange | Self::CopyConstraints | Self::SwitchColumns | Self::DropOldColumns => {
                 &[Self::ExecuteWithRetries, Self::TypeChange]
             }
-            Self::FillNewColumn | Self::FillNewColumnByPlace => &[Self::TypeChange],
-            Self::CopyIndex => &[Self::DropInvalidIndex, Self::TypeChange],
+            Self::FillNewColumns | Self::FillNewColumnsByPlace => &[Self::TypeChange],
+            Self::CopyIndex => &[Self::DropInvalidIndex, Self::ExecuteWithRetries, Self::TypeChange],
             _ => &[],
         }
     }
@@ -430,6 +449,17 @@ def _lock_timeout(timeout):
     #[must_use]
     pub(crate) fn import(self) -> Option<(&'static str, &'static str)> {
         (self == Self::LockTimeout).then_some(("contextlib", "contextmanager"))
+    }
+
+    /// The function for a module that migrations import, where the others have no underscores.
+    #[must_use]
+    pub(crate) fn public_source(self, op: &str, unit: &str, newline: &str) -> String {
+        let mut text = self.source(op, unit, newline);
+        for helper in self.needs().iter().chain([&self]) {
+            // Strings and comments have none of the names.
+            text = text.replace(&format!("{}(", helper.name()), &format!("{}(", helper.spelled()));
+        }
+        text
     }
 
     /// The function for a file that indents by `unit` and calls the operations `op`.
@@ -461,6 +491,12 @@ mod tests {
                 let [Stmt::FunctionDef(function)] = module.body() else { panic!("one function") };
                 assert_eq!(function.name.as_str(), helper.name());
                 assert_eq!(Helper::of(function), Some(helper));
+                let public = Module::parse(helper.public_source("o", "\t", "\r\n")).expect("a helper parses");
+                let [Stmt::FunctionDef(function)] = public.body() else { panic!("one function") };
+                assert_eq!((function.name.as_str(), Helper::of(function)), (helper.spelled(), Some(helper)));
+                for other in ALL.iter().filter(|other| other.name() != other.spelled()) {
+                    assert!(!public.source().contains(&format!("{}(", other.name())), "{}", public.source());
+                }
                 assert!(!module.source().contains('%'));
             }
         }

@@ -15,8 +15,12 @@ mod prepare;
 mod queue;
 mod sql;
 mod suite;
+mod support;
 mod timeout;
 mod type_change;
+pub(crate) mod type_steps;
+
+pub use support::SupportModule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +33,7 @@ use self::additions::ModuleOp;
 use self::call::{Printer, find_call};
 use self::helpers::Helper;
 use self::prepare::Prepared;
+use self::support::Alias;
 use crate::operations::{Operation, Origin, Receiver};
 use crate::python::edit::{Edit, Renderer};
 use crate::python::value::BatchId;
@@ -84,7 +89,9 @@ pub fn helper_sources() -> impl Iterator<Item = (&'static str, String)> {
 
 /// What else a file does.
 #[derive(Debug, Default)]
-pub struct Others {
+pub struct Others<'a> {
+    /// The module that has the helper functions; `None` where each file has its own.
+    pub support: Option<&'a str>,
     /// The statements that are a `COMMIT` and nothing else: one just in front of a block is not
     /// needed any more.
     pub commits: Vec<TextRange>,
@@ -97,7 +104,7 @@ pub struct Others {
 pub fn rewrite(
     module: &Module,
     plans: &[Planned],
-    others: &Others,
+    others: &Others<'_>,
     rerunnable: &[Rerunnable],
     portability: Portability,
 ) -> Outcome {
@@ -110,29 +117,34 @@ pub fn rewrite(
     }
     let renderer = Renderer::new(module);
     let stylist = Stylist::from_tokens(module.tokens(), module.source());
-    let printer =
-        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let alias = others.support.map(|support| Alias::find(module, support));
+    let printer = Printer {
+        support: alias.as_ref().and_then(Option::as_ref),
+        ..Printer::new(&renderer, &stylist, module)
+    };
     let mut layout = Layout {
-        module,
-        renderer: &renderer,
-        printer,
         plans,
         commits: &others.commits,
         unlimited: &others.unlimited,
         portability,
-        prepared: BTreeMap::new(),
-        refused: BTreeMap::new(),
-        regions: Vec::new(),
-        inline: Vec::new(),
-        unfold: Vec::new(),
-        helpers: BTreeSet::new(),
-        import: ModuleOp::find(module),
-        placed: BTreeSet::new(),
-        released: false,
+        taken: others.support.filter(|_| matches!(alias, Some(None))),
+        ..Layout::new(printer)
     };
     layout.prepare(rerunnable);
     layout.suite(module.body(), "");
     layout.finish()
+}
+
+/// A module with these functions, for migrations that import it; `None` when it has all of them.
+fn with_helpers(module: &Module, helpers: &BTreeSet<Helper>) -> Option<String> {
+    let renderer = Renderer::new(module);
+    let stylist = Stylist::from_tokens(module.tokens(), module.source());
+    let layout =
+        Layout { helpers: helpers.clone(), ..Layout::new(Printer::new(&renderer, &stylist, module)) };
+    let mut edits = Vec::new();
+    layout.insert_helpers(&mut edits, Helper::public_source);
+    let new = edit::apply(module.source(), edits)?;
+    (new != module.source() && is_faithful(module, &new)).then_some(new)
 }
 
 /// Append keywords to calls; `None` when that can't be laid out.
@@ -143,8 +155,7 @@ pub fn with_keywords(module: &Module, calls: &[(TextRange, Vec<(&str, String)>)]
     }
     let renderer = Renderer::new(module);
     let stylist = Stylist::from_tokens(module.tokens(), module.source());
-    let printer =
-        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let printer = Printer::new(&renderer, &stylist, module);
     let mut edits = Vec::new();
     for (range, keywords) in calls {
         edits.extend(printer.append(find_call(module.body(), *range)?, keywords));
@@ -160,8 +171,7 @@ pub fn without_keyword(module: &Module, call: TextRange, keyword: &str) -> Optio
     }
     let renderer = Renderer::new(module);
     let stylist = Stylist::from_tokens(module.tokens(), module.source());
-    let printer =
-        Printer { module, renderer: &renderer, stylist: &stylist, quote: stylist.quote().as_char() };
+    let printer = Printer::new(&renderer, &stylist, module);
     let keyword = find_call(module.body(), call)?.arguments.find_keyword(keyword)?;
     let edit = printer.without(keyword.range()).ok()?;
     edit::apply(module.source(), vec![edit]).filter(|new| is_faithful(module, new))
@@ -192,9 +202,36 @@ struct Layout<'a> {
     /// Line breaks between statements that share a line; the rest waits for the next pass.
     unfold: Vec<Edit>,
     helpers: BTreeSet<Helper>,
+    /// The module that the file should import, whose name it uses for something else.
+    taken: Option<&'a str>,
     import: ModuleOp,
     placed: BTreeSet<usize>,
     released: bool,
+}
+
+impl<'a> Layout<'a> {
+    /// For a file that nothing is done to yet.
+    fn new(printer: Printer<'a>) -> Self {
+        Self {
+            module: printer.module,
+            renderer: printer.renderer,
+            import: ModuleOp::find(printer.module),
+            printer,
+            plans: &[],
+            commits: &[],
+            unlimited: &[],
+            portability: Portability::PostgresOnly,
+            prepared: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            regions: Vec::new(),
+            inline: Vec::new(),
+            unfold: Vec::new(),
+            helpers: BTreeSet::new(),
+            taken: None,
+            placed: BTreeSet::new(),
+            released: false,
+        }
+    }
 }
 
 impl Layout<'_> {
@@ -243,7 +280,7 @@ impl Layout<'_> {
             edits.append(&mut self.regions);
             self.insert_prologues(&mut edits);
             self.insert_failures(&mut edits);
-            self.insert_helpers(&mut edits);
+            self.insert_helpers(&mut edits, Helper::source);
         } else {
             edits.append(&mut self.unfold);
         }

@@ -155,16 +155,18 @@ impl Layout<'_> {
                 return Err("an `except` around it goes on when it fails, on the same line".to_owned());
             }
         }
-        if !origin.handlers.is_empty() && self.is_taken(Helper::FailOnPostgresql) {
-            return Err(format!("the file has another function `{}`", Helper::FailOnPostgresql.name()));
+        if !origin.handlers.is_empty()
+            && let Some(reason) = self.taken(Helper::FailOnPostgresql)
+        {
+            return Err(reason);
         }
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
             return Err("a condition may take what an interrupted run leaves for done".to_owned());
         }
         let needed = lines.helpers.iter().flat_map(|helper| helper.needs());
         for helper in lines.helpers.iter().chain(needed) {
-            if self.is_taken(*helper) {
-                return Err(format!("the file has another function `{}`", helper.name()));
+            if let Some(reason) = self.taken(*helper) {
+                return Err(reason);
             }
         }
         Ok(Prepared { op, edits, elsewhere, lines })

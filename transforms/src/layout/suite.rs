@@ -8,6 +8,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::Layout;
 use super::additions::is_docstring;
+use super::prepare::Prepared;
 use crate::operations::{OperationKind, Receiver};
 use crate::python::edit;
 
@@ -32,7 +33,7 @@ impl<'a> Layout<'a> {
                 && self.plans[plan].stays()
             {
                 if self.is_alone(body, index, parent) {
-                    if self.plans[plan].is_left_out() {
+                    if self.goes(plan) {
                         self.leave_out(body, statement, plan);
                     } else {
                         self.in_place(statement, plan);
@@ -49,7 +50,8 @@ impl<'a> Layout<'a> {
             }
             let alone = (index..end).all(|index| self.is_alone(body, index, parent));
             if alone {
-                self.region(&body[index..end], parent);
+                let whole = body[..index].iter().chain(&body[end..]).all(is_docstring);
+                self.region(&body[index..end], parent, whole);
             }
             index = end;
         }
@@ -188,9 +190,16 @@ impl<'a> Layout<'a> {
         }
     }
 
+    /// Whether nothing is left of the statement of a plan: nobody needs it, or another one does all of it.
+    fn goes(&self, plan: usize) -> bool {
+        let is_empty = |prepared: &Prepared| prepared.lines.is_empty();
+        self.plans[plan].is_left_out()
+            || self.plans[plan].stays() && self.prepared.get(&plan).is_some_and(is_empty)
+    }
+
     /// Leave out a statement. The last one of a suite leaves `pass`.
     fn leave_out(&mut self, body: &[Stmt], statement: &Stmt, plan: usize) {
-        let goes = |other: &Stmt| self.plan_of(other).is_some_and(|plan| self.plans[plan].is_left_out());
+        let goes = |other: &Stmt| self.plan_of(other).is_some_and(|plan| self.goes(plan));
         let stays = |other: &Stmt| !is_docstring(other) && !goes(other);
         let is_last =
             body.iter().rfind(|other| goes(other)).is_some_and(|last| last.range() == statement.range());

@@ -25,8 +25,8 @@ pub(super) fn limit<'a>(plan: &Planned<'a>) -> Option<&'a str> {
 impl<'a> Layout<'a> {
     /// A plan whose call stays as it is.
     pub(super) fn prepare_limit(&self, plan: &Planned) -> Result<Prepared, String> {
-        if self.is_taken(Helper::LockTimeout) {
-            return Err(format!("the file has another function `{}`", Helper::LockTimeout.name()));
+        if let Some(reason) = self.taken(Helper::LockTimeout) {
+            return Err(reason);
         }
         let op = self.op_of(&plan.operation.origin.receiver).to_owned();
         Ok(Prepared {
@@ -95,7 +95,7 @@ impl<'a> Layout<'a> {
         let range = TextRange::new(start, self.renderer.line_end(last.end()));
         let text = format!(
             "{current}with {}({}):{newline}{}",
-            Helper::LockTimeout.name(),
+            self.printer.function(Helper::LockTimeout),
             self.printer.string(timeout),
             self.renderer.render(range, &[], current, &inner)
         );
@@ -121,8 +121,8 @@ impl<'a> Layout<'a> {
     fn is_limit(&self, with: &StmtWith) -> bool {
         let [item] = with.items.as_slice() else { return false };
         let Expr::Call(call) = &item.context_expr else { return false };
-        matches!(&*call.func, Expr::Name(name) if name.id == Helper::LockTimeout.name())
-            && !self.is_taken(Helper::LockTimeout)
+        let spelled = self.module.text(&*call.func);
+        spelled == self.printer.function(Helper::LockTimeout) && self.taken(Helper::LockTimeout).is_none()
     }
 
     /// Take the statements that are to change out of a block that limits how long they wait: what

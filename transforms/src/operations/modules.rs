@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ruff_python_ast::Stmt;
+
+use crate::layout::helpers::Helper;
 use crate::python::Module;
 
 /// Parsed modules, by the names under which they are imported.
@@ -22,5 +25,14 @@ impl Modules {
     pub(super) fn find<'a, 'b>(&'a self, path: &'b str) -> Option<(&'a Module, &'b str)> {
         let (module, function) = path.rsplit_once('.')?;
         Some((self.0.get(module)?, function))
+    }
+
+    /// The function of ours that a function of a module is.
+    pub(super) fn helper(&self, path: &str) -> Option<Helper> {
+        let (module, name) = self.find(path)?;
+        module.body().iter().find_map(|statement| match statement {
+            Stmt::FunctionDef(function) if function.name.as_str() == name => Helper::of(function),
+            _ => None,
+        })
     }
 }

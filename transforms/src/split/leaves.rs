@@ -177,8 +177,7 @@ fn opens_block(expr: &Expr) -> bool {
 fn phase_of(statement: &Stmt) -> Option<Phase> {
     let Stmt::Expr(expression) = statement else { return None };
     let call = expression.value.as_call_expr()?;
-    let name = call.func.as_name_expr()?;
-    helpers::ALL.into_iter().find(|helper| helper.name() == name.id.as_str()).and_then(Helper::phase)
+    helpers::ALL.into_iter().find(|helper| helper.is_spelled(&call.func)).and_then(Helper::phase)
 }
 
 /// # Errors

@@ -185,6 +185,10 @@ impl<'a> Walker<'a, '_> {
         alone: bool,
     ) -> bool {
         let Some(Value::Foreign(module)) = frame.scope.get(name) else { return false };
+        if let Some(helper) = self.functions.helper(call, &frame.scope) {
+            self.helper_call(helper, call, statement, frame);
+            return true;
+        }
         if !alone {
             return false;
         }
@@ -395,15 +399,19 @@ impl<'a> Walker<'a, '_> {
             return;
         }
         if helper == Helper::StartTypeChange {
-            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 5) };
-            let (column, type_) = (argument("column_name", 1), argument("new_type", 2));
-            let kind = match (column.as_str(), type_.as_str()) {
-                (Some(column), Some(type_)) => {
-                    OperationKind::ReplaceColumn { table, column: column.to_owned(), type_: type_.to_owned() }
-                }
-                _ => OperationKind::Harmless { sql: None },
+            let table = TableArg { name: argument("table_name", 0), schema: argument("schema", 4) };
+            let Some(Expr::Dict(columns)) = call.arguments.find_argument_value("new_types", 1) else {
+                return;
             };
-            self.push(kind, call, Receiver::Other, statement, frame, true);
+            for item in columns {
+                let column = item.key.as_ref().map_or_else(Arg::absent, |key| frame.scope.arg(key));
+                let type_ = frame.scope.arg(&item.value);
+                if let (Some(column), Some(type_)) = (column.as_str(), type_.as_str()) {
+                    let (table, column, type_) = (table.clone(), column.to_owned(), type_.to_owned());
+                    let kind = OperationKind::ReplaceColumn { table, column, type_ };
+                    self.push(kind, call, Receiver::Other, statement, frame, true);
+                }
+            }
             return;
         }
         let name = argument("constraint_name", 0);

@@ -118,9 +118,23 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// The function of ours that a function of the file is.
-    fn helper(&self, name: &str) -> Option<Helper> {
-        self.definitions.get(name).and_then(|definition| Helper::of(definition))
+    /// The function of ours that is called, of the file or of a module that it imports.
+    fn helper(&self, call: &ExprCall, scope: &Scope) -> Option<Helper> {
+        let of_module = |name: &str, function: &str| match scope.get(name) {
+            Some(Value::Foreign(module)) => self.modules?.helper(&format!("{module}{function}")),
+            _ => None,
+        };
+        match &*call.func {
+            Expr::Name(name) => match self.definitions.get(name.id.as_str()) {
+                Some(definition) => Helper::of(definition),
+                None => of_module(&name.id, ""),
+            },
+            Expr::Attribute(attribute) => match &*attribute.value {
+                Expr::Name(name) => of_module(&name.id, &format!(".{}", attribute.attr)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The names that the module binds.
@@ -521,7 +535,7 @@ impl<'a> Walker<'a, '_> {
             }
             match name {
                 Some("autocommit_block") => return ContextManager::Autocommit,
-                Some(name) if self.functions.helper(name) == Some(Helper::LockTimeout) => {
+                Some(_) if self.functions.helper(call, &frame.scope) == Some(Helper::LockTimeout) => {
                     return ContextManager::Harmless(Value::Unknown);
                 }
                 // `disable_sqlite_fkeys(op)` and the like do nothing on PostgreSQL.
