@@ -130,6 +130,7 @@ impl Catalog {
                     kind: add.kind,
                     columns: columns.unwrap_or_default(),
                     condition: add.condition.clone(),
+                    options: add.options.clone(),
                     inline: None,
                 };
                 let referent = add.referent.as_ref().and_then(TableArg::known);
@@ -141,15 +142,6 @@ impl Catalog {
                     constraint.name = Value::Str(name);
                 }
                 self.add_constraint(&table, &constraint, certain, convention);
-                let is_special = |keyword: &String| {
-                    keyword.starts_with("postgresql_") && keyword != "postgresql_not_valid"
-                };
-                if let Some(name) = add.name.value.symbol()
-                    && add.keywords.iter().any(is_special)
-                    && let Some(index) = self.indexes.get_mut(&key(table.schema.as_deref(), name))
-                {
-                    Arc::make_mut(index).options.unclear = true;
-                }
                 if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
                     self.change(&table, |table| {
                         for known in table.constraints.iter_mut().filter(|known| known.name == name) {
@@ -182,6 +174,7 @@ impl Catalog {
                     kind: *kind,
                     columns,
                     condition: None,
+                    options: IndexOptions::default(),
                     inline: None,
                 };
                 self.add_constraint(table, &constraint, certain, false);
@@ -572,7 +565,7 @@ impl Catalog {
                 table: table.clone(),
                 unique: true,
                 elements,
-                options: IndexOptions { method, ..IndexOptions::default() },
+                options: IndexOptions { method, ..constraint.options.clone() },
                 of_constraint: true,
                 certain,
             };

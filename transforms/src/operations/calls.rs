@@ -238,6 +238,7 @@ impl Call<'_> {
             initially: given("initially")
                 .filter(|value| *value != Value::None)
                 .map(|value| value.as_str().map(str::to_owned)),
+            options: IndexOptions::read(self.call, self.scope),
             keywords: self.keywords(),
         })
     }
@@ -262,8 +263,14 @@ impl Call<'_> {
     fn part(&self, call: &ExprCall, definition: &mut Definition) {
         let inner = Call { call, scope: self.scope, module: self.module, batch: None };
         let name = |position| inner.arg(&["name"], position).value;
-        let constraint =
-            |kind, name, columns| Constraint { name, kind, columns, condition: None, inline: None };
+        let constraint = |kind, name, columns| Constraint {
+            name,
+            kind,
+            columns,
+            condition: None,
+            options: IndexOptions::read(call, self.scope),
+            inline: None,
+        };
         let words = |from: usize| {
             call.arguments
                 .args
@@ -461,7 +468,8 @@ impl Call<'_> {
 fn unnamed(kind: ConstraintKind, columns: Vec<String>) -> Constraint {
     let inline =
         InlineConstraint { name: Arg::absent(), referent: None, condition: None, keywords: Vec::new() };
-    Constraint { name: Value::None, kind, columns, condition: None, inline: Some(Ok(inline)) }
+    let options = IndexOptions::default();
+    Constraint { name: Value::None, kind, columns, condition: None, options, inline: Some(Ok(inline)) }
 }
 
 /// The table of `schema.table.column`, as SQLAlchemy's `ForeignKey` takes it.
@@ -520,6 +528,7 @@ impl Call<'_> {
             // A check need not be about its own column.
             columns: if references { columns } else { Vec::new() },
             condition: if references { None } else { self.condition(&["sqltext"], Some(0)) },
+            options: IndexOptions::default(),
             inline: Some(self.on_its_own(references, name)),
         }
     }

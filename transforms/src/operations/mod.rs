@@ -234,6 +234,8 @@ pub struct Constraint {
     pub columns: Vec<String>,
     /// The condition of a check, when it is SQL text.
     pub condition: Option<String>,
+    /// What a unique constraint says of its index.
+    pub options: IndexOptions,
     /// What a call of its own would say, where it comes with a column and is not SQL text; or why that is not known.
     pub inline: Option<Result<InlineConstraint, String>>,
 }
@@ -564,6 +566,8 @@ pub struct AddConstraint {
     /// `Some(None)` when given but not understood.
     pub deferrable: Option<Option<bool>>,
     pub initially: Option<Option<String>>,
+    /// What a unique constraint says of its index.
+    pub options: IndexOptions,
     /// The keywords that the call gives.
     pub keywords: Vec<String>,
 }

@@ -262,6 +262,7 @@ impl Later<'_> {
             not_valid: false,
             deferrable: None,
             initially: None,
+            options: crate::operations::IndexOptions::default(),
             keywords: Vec::new(),
         };
         let call = self.call(constraint.kind, inline, column)?;

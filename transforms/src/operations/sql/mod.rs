@@ -662,6 +662,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_unique_constraint_says_of_its_index_is_kept() {
+        for (words, not_distinct, unclear) in [
+            ("UNIQUE (a)", false, false),
+            ("UNIQUE NULLS NOT DISTINCT (a)", true, false),
+            ("UNIQUE (a) INCLUDE (b)", false, true),
+        ] {
+            let text = format!("ALTER TABLE t ADD CONSTRAINT u {words}");
+            let kind = read(&text).pop();
+            let Some(OperationKind::AddConstraint(add)) = kind else { panic!("{text}: {kind:?}") };
+            assert_eq!(
+                (add.options.nulls_not_distinct, add.options.unclear),
+                (not_distinct, unclear),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn using_index_is_read() {
         let kinds = read("ALTER TABLE ONLY t ADD CONSTRAINT uq UNIQUE USING INDEX ix DEFERRABLE");
         assert!(

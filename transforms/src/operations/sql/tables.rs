@@ -8,7 +8,7 @@ use squawk_syntax::{SyntaxKind, SyntaxNode};
 use super::{Reader, extent, identifier};
 use crate::operations::{
     AddConstraint, AlterColumn, Column, Constraint, ConstraintKind, Definition, Generated, IndexElement,
-    OperationKind, TableArg, update,
+    IndexOptions, OperationKind, TableArg, update,
 };
 use crate::python::value::{Arg, Value};
 
@@ -73,6 +73,7 @@ impl Reader<'_> {
             kind: read.kind,
             columns,
             condition: read.condition,
+            options: read.options,
             inline: None,
         })
     }
@@ -143,6 +144,7 @@ impl Reader<'_> {
                     .as_ref()
                     .map_or_else(|| vec![name.clone()], |condition| self.columns_of(condition.syntax())),
                 condition: condition.map(|condition| self.of(&condition).to_owned()),
+                options: index_options(self.of(constraint)),
                 inline: None,
             });
         }
@@ -331,6 +333,7 @@ impl Reader<'_> {
             not_valid,
             deferrable,
             initially,
+            options: index_options(self.of(constraint)),
             keywords: Vec::new(),
         })
     }
@@ -359,6 +362,17 @@ impl Reader<'_> {
             Some(ast::Expr::NameRef(name)) if plain => IndexElement::Column(identifier(self.of(&name))),
             _ => IndexElement::Expression(Some(self.of(item).to_owned())),
         }
+    }
+}
+
+/// What the text of a unique constraint says of its index.
+fn index_options(text: &str) -> IndexOptions {
+    let words = update::words(text);
+    let is_word = |known: &&str| words.iter().any(|word| word == known);
+    IndexOptions {
+        nulls_not_distinct: words.windows(3).any(|three| three == ["nulls", "not", "distinct"]),
+        unclear: ["include", "with", "tablespace"].iter().any(is_word),
+        ..IndexOptions::default()
     }
 }
 

@@ -39,6 +39,7 @@ fn proof(helper: Helper, table: TableArg, column: &Arg) -> Vec<OperationKind> {
         not_valid: true,
         deferrable: None,
         initially: None,
+        options: crate::operations::IndexOptions::default(),
         keywords: Vec::new(),
     });
     vec![add, OperationKind::ValidateConstraint { table: known, name }]
