@@ -77,6 +77,7 @@ fn the_new_revision_is_proved() {
 
 /// What is found in the sample application.
 const FOUND: &[&str] = &[
+    "Index `ux_settings_name` of `settings` is covered by a unique constraint",
     "1 place looks for rows of `events` by `session_key`, and no index helps",
     "1 place looks for rows of `events` by `user_id`, and no index helps",
     "2 places look for rows of `events` by `created`, and no index helps",
@@ -86,9 +87,10 @@ const FOUND: &[&str] = &[
     "1 place looks for rows of `users` by `lower(email)`, and no index helps",
     "2 places look for rows of `posts` by `slug`, and no index helps",
     "2 places look for rows of `comments` by `author_name`, and no index helps",
-    "1 place looks for rows of `comments` by `host`, and no index helps",
+    "2 places look for rows of `comments` by `host`, and no index helps",
     "1 place looks for rows of `comments` by `written_at`, and no index helps",
     "1 place looks for rows of `post_labels` by `label_id`, and no index helps",
     "Index `ix_posts_author_id_published_at` on `posts` does all that `ix_posts_author_id` is for: not needed any more",
     "Index `ix_comments_post_id` on `comments` is covered by `comments_post_id_number_key`",
+    "Index `ux_settings_name` on `settings` is covered by `settings_name_key`",
 ];

@@ -17,6 +17,19 @@ class Event(Base):
     created = sa.Column(sa.DateTime, nullable=False)
 
 
+class Setting(Base):
+    __tablename__ = "settings"
+    __table_args__ = (sa.Index("ux_settings_name", "name", unique=True),)
+
+    id = sa.Column(sa.Integer, primary_key=True)
+    name = sa.Column(sa.String(40), nullable=False, unique=True)
+    value = sa.Column(sa.String(80))
+
+
+def setting(session, name="setting-7"):
+    return session.query(Setting).filter(Setting.name == name).one_or_none()
+
+
 def events_of_session(session, key="key-77"):
     return session.query(Event).filter(Event.key == key).all()
 

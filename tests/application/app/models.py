@@ -65,9 +65,13 @@ class Label(Identified, Base):
 
 class Comment(Identified, Base):
     __tablename__ = "comments"
-    __table_args__ = (UniqueConstraint("post_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("post_id", "number"),
+        # all of a post
+        Index("ix_comments_post_id", "post_id"),
+    )
 
-    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"), index=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"))
     number: Mapped[int]
     author_name: Mapped[str] = mapped_column(String(80))
     host: Mapped[str] = mapped_column(String(60))

@@ -56,6 +56,10 @@ def comments_from(session):
     return session.scalars(select(other).where(other.host.like("host-1234%"))).all()
 
 
+def comments_of_host(session, host="host-77"):
+    return session.scalars(select(Comment).where(Comment.host == host)).all()
+
+
 def forget(session, before=datetime(2020, 1, 1, 0, 10)):
     session.execute(delete(Comment).where(Comment.written_at < before))
 

@@ -36,6 +36,21 @@ impl Study<'_> {
             patterns.push(pattern);
             *number += places.len();
         }
+        // An index for the beginnings of texts also finds what is equal.
+        let for_texts: Vec<_> =
+            wanted.keys().filter(|(_, key)| matches!(key[..], [(_, Some(_))])).cloned().collect();
+        for (table, key) in for_texts {
+            let plain = (table.clone(), vec![(key[0].0.clone(), None)]);
+            let Some((patterns, number)) = wanted.remove(&plain) else { continue };
+            if patterns.iter().all(|pattern| pattern.is_equality())
+                && let Some((others, all)) = wanted.get_mut(&(table, key))
+            {
+                others.extend(patterns);
+                *all += number;
+            } else {
+                wanted.insert(plain, (patterns, number));
+            }
+        }
         let mut wanted: Vec<_> = wanted.into_iter().collect();
         wanted.sort_by(|((table, key), (_, number)), ((other, other_key), (_, others))| {
             (std::cmp::Reverse(number), key.len(), table, key).cmp(&(
@@ -53,10 +68,12 @@ impl Study<'_> {
             let index = patterns::index(&table, &key, String::new());
             let mut only = Served::default();
             only.create(&index);
+            let is_plain = index.options.operator_classes.is_empty();
             // Whoever else it would help asks for it as well.
             let mut places: Vec<Place> = groups
                 .iter()
                 .filter(|(pattern, _)| only.serves(pattern) && !served.serves(pattern))
+                .filter(|(pattern, _)| !(is_plain && pattern.is_prefix()))
                 .flat_map(|(_, places)| places.iter().copied())
                 .collect();
             places.sort_by_key(|(file, range)| (*file, range.start()));

@@ -130,6 +130,10 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
                 list.push(condition.key.clone());
             }
         }
+        if query.filtered && pattern.equal.is_empty() {
+            // It depends on the rows which condition leaves few of them.
+            pattern.range.clear();
+        }
         if single
             && query.limited
             && !query.grouped
@@ -201,6 +205,8 @@ pub(super) fn of_relationships(models: &Models) -> Vec<(Pattern, Place)> {
                     let here = reference(models, &model.table, target);
                     let there = reference(models, target, &model.table);
                     match (here, there) {
+                        // Of itself: without `remote_side`, those that reference it.
+                        (Some(_), Some(there)) if model.table == *target => looked_up.push(there),
                         (None, Some(there)) => looked_up.push(there),
                         (Some(here), None) if relationship.backref => looked_up.push(here),
                         _ => {}
@@ -264,6 +270,16 @@ impl Pattern {
         let any_filter = !(self.few.is_empty() && self.range.is_empty() && self.prefix.is_empty());
         (!self.order.is_empty() && one_way && !any_filter)
             .then(|| self.order.iter().take(most).map(|(key, _)| (key.clone(), None)).collect())
+    }
+
+    /// Whether it only looks for rows that are equal: an index for the beginnings of texts serves that, too.
+    pub(super) fn is_equality(&self) -> bool {
+        self.equal.len() == 1 && self.order.is_empty()
+    }
+
+    /// Whether it looks for the beginnings of texts, and an index has to be made for that.
+    pub(super) fn is_prefix(&self) -> bool {
+        self.equal.is_empty() && !self.prefix.is_empty()
     }
 
     /// The columns that it uses.

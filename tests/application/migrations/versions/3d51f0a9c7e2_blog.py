@@ -54,10 +54,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("post_id", "number"),
     )
-    op.create_index(op.f("ix_comments_post_id"), "comments", ["post_id"], unique=False)
+    op.create_index("ix_comments_post_id", "comments", ["post_id"], unique=False)
+    op.create_table(
+        "settings",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.String(length=80), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_index("ux_settings_name", "settings", ["name"], unique=True)
 
 
 def downgrade() -> None:
+    op.drop_table("settings")
     op.drop_table("comments")
     op.drop_table("posts")
     op.drop_table("users")

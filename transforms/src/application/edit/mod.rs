@@ -216,7 +216,7 @@ impl<'a> Editor<'a> {
                 match (last, tuple.elts.first()) {
                     (Some(last), _) => Ok(self.behind(last, tuple.range(), text)),
                     (None, Some(first)) => Ok(edit::insert(first.start(), format!("{text}, "))),
-                    (None, None) => Err("its `__table_args__` are empty".to_owned()),
+                    (None, None) => Ok(edit::replace(tuple.range(), format!("({text},)"))),
                 }
             }
             Some(dict @ Expr::Dict(_)) => {

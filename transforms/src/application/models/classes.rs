@@ -251,6 +251,9 @@ impl<'a> Models<'a> {
 
     pub(super) fn body(&self, class: Class<'a>) -> Body<'a> {
         let mut body = Body::default();
+        let is_sqlmodel = self.lineage(class).iter().any(|class| {
+            class.definition.bases().iter().any(|base| dotted(base).rsplit('.').next() == Some("SQLModel"))
+        });
         for statement in &class.definition.body {
             match statement {
                 Stmt::Assign(assignment) => {
@@ -263,6 +266,13 @@ impl<'a> Models<'a> {
                 Stmt::AnnAssign(assignment) => {
                     if let Expr::Name(name) = &*assignment.target {
                         let annotation = Some(&*assignment.annotation);
+                        let value = assignment.value.as_deref();
+                        if is_sqlmodel && is_field(&name.id, &assignment.annotation, value) {
+                            let place = value.map_or(assignment.annotation.range(), Ranged::range);
+                            body.columns
+                                .push((name.id.to_string(), RawColumn { call: None, annotation, place }));
+                            continue;
+                        }
                         self.attribute(
                             &name.id,
                             assignment.value.as_deref(),
@@ -406,6 +416,16 @@ impl<'a> Models<'a> {
             file,
         }
     }
+}
+
+/// Whether Pydantic takes an annotation without a call for a field, which `SQLModel` makes a column of.
+fn is_field(name: &str, annotation: &Expr, value: Option<&Expr>) -> bool {
+    let mut names = String::new();
+    words(annotation, &mut names);
+    !name.starts_with('_')
+        && name != "model_config"
+        && !value.is_some_and(Expr::is_call_expr)
+        && !names.split_whitespace().any(|name| name.rsplit('.').next() == Some("ClassVar"))
 }
 
 /// The name that Flask-SQLAlchemy or `SQLModel` gives to a table.

@@ -259,6 +259,15 @@ impl<'a> Reader<'_, 'a> {
         result
     }
 
+    /// Whether an expression is a model or an attribute of one, by its name.
+    fn names_model(&self, expression: &Expr) -> bool {
+        match expression {
+            Expr::Name(name) => self.models.model(self.file, &name.id).is_some(),
+            Expr::Attribute(attribute) => self.names_model(&attribute.value),
+            _ => false,
+        }
+    }
+
     /// `select(…)`, `session.query(…)`, `update(User)`, `exists()`.
     fn begins(
         &mut self,
@@ -268,11 +277,20 @@ impl<'a> Reader<'_, 'a> {
         scope: &mut Scope,
     ) -> Option<Value> {
         let is_start = match name {
-            "select" | "update" | "delete" | "exists" => owner.is_none_or(|owner| {
-                matches!(owner, Expr::Name(name) if !scope.contains_key(name.id.as_str())
-                    && self.models.is_imported(self.file, &name.id)
-                    && self.models.variable(self.file, &name.id).is_none()
-                    && self.models.model(self.file, &name.id).is_none())
+            "select" | "update" | "delete" | "exists" => owner.is_none_or(|owner| match owner {
+                Expr::Name(name) => match scope.get(name.id.as_str()) {
+                    None => {
+                        self.models.is_imported(self.file, &name.id)
+                            && self.models.variable(self.file, &name.id).is_none()
+                            && self.models.model(self.file, &name.id).is_none()
+                    }
+                    // Flask's `db`, where it is made.
+                    Some(Value::Plain) => {
+                        call.arguments.args.first().is_some_and(|first| self.names_model(first))
+                    }
+                    Some(_) => false,
+                },
+                _ => false,
             }),
             "query" => owner.is_some(),
             _ => false,

@@ -128,11 +128,12 @@ impl<'a> Reader<'_, 'a> {
             Value::Conditions(vec![Condition { entity: entity.clone(), key: key.clone(), comparison }])
         };
         match (name, values.first()) {
+            // Where there is an index, it may be used; how many rows there are is not known.
             ("in_", Some(Value::Query(_))) => {
                 for value in values {
                     self.subquery(value);
                 }
-                Value::Conditions(Vec::new())
+                one(Comparison::Few)
             }
             ("in_", Some(Value::Few)) | ("is_", _) => one(Comparison::Few),
             ("in_", Some(Value::Plain)) => one(Comparison::Equal),

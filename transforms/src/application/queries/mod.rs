@@ -204,5 +204,11 @@ fn common(a: &Query, b: &Query) -> Query {
     query.grouped |= b.grouped;
     query.filtered |= b.filtered;
     query.unclear = a.unclear.clone().or_else(|| b.unclear.clone());
+    let has_more =
+        |one: &Query, other: &Query| one.conditions.iter().any(|known| !other.conditions.contains(known));
+    if has_more(a, b) && has_more(b, a) {
+        // It is never run with what they have in common alone: an index may serve each.
+        query.unclear.get_or_insert_with(|| "one of several queries".to_owned());
+    }
     query
 }
