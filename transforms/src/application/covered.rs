@@ -1,7 +1,7 @@
 //! Indexes of models that another one of the same table covers.
 
 use super::models::{Model, ModelIndex, PRIMARY};
-use super::{Declaration, DeclarationChange, Fix, Study, Violation};
+use super::{Declaration, DeclarationChange, Fix, INHERITED, Study, Violation};
 use crate::catalog::Index;
 use crate::operations::{IndexElement, TableName};
 use crate::revision::{NewIndex, RESTED_ON, Step};

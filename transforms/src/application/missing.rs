@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::patterns::{self, Pattern, Place, Served};
-use super::{Declaration, DeclarationChange, Fix, Study};
+use super::{Declaration, DeclarationChange, Fix, INHERITED, Study};
 use crate::naming;
 use crate::operations::{IndexElement, TableName};
 use crate::revision::{NewIndex, Step};
@@ -138,10 +138,14 @@ impl Study<'_> {
             }
             _ => false,
         };
+        let inline = inline && in_class;
+        if !inline && table.inherits_arguments {
+            return (index, Err(INHERITED.to_owned()));
+        }
         let fix = Fix {
             model: Some(Declaration {
                 file: table.file,
-                change: DeclarationChange::Add { index: index.clone(), inline: inline && in_class },
+                change: DeclarationChange::Add { index: index.clone(), inline },
                 class,
                 table: index.table.clone(),
             }),

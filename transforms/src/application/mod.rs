@@ -127,6 +127,9 @@ pub struct Study<'a> {
     template: Template,
 }
 
+/// Why the arguments of a model are left alone.
+const INHERITED: &str = "a base of the model has `__table_args__`, too";
+
 /// Words of which a file of an application has one.
 const WORDS: &[&[u8]] = &[
     b"Column(",

@@ -167,6 +167,7 @@ impl<'a> Models<'a> {
         // The arguments of the nearest class count; mixins have theirs merged by hand, if at all.
         let arguments =
             bodies.iter().zip(&lineage).find_map(|(body, owner)| Some((body.arguments.as_ref()?, owner)));
+        let of_bases = bodies.iter().skip(1).any(|body| body.arguments.is_some());
         match arguments {
             Some((Some(parts), owner)) => {
                 for part in parts {
@@ -194,6 +195,8 @@ impl<'a> Models<'a> {
             columns: Vec::new(),
             indexes: Vec::new(),
             complete: true,
+            inherits_arguments: false,
+            hides_arguments: false,
             file: class.file,
             class: (position == 0).then_some(definition.range()),
             place,
@@ -202,6 +205,10 @@ impl<'a> Models<'a> {
             (known.class, known.file, known.place) = (Some(definition.range()), class.file, place);
         }
         known.complete &= complete;
+        if position == 0 && of_bases {
+            known.hides_arguments |= own.arguments.is_some();
+            known.inherits_arguments |= own.arguments.is_none();
+        }
         for column in columns {
             if !known.columns.iter().any(|other| other.name == column.name) {
                 known.columns.push(column);

@@ -89,6 +89,10 @@ pub(super) struct ModelTable {
     /// All of its indexes could be read.
     pub(super) complete: bool,
     pub(super) file: usize,
+    /// Its class has no `__table_args__`, and a base has.
+    pub(super) inherits_arguments: bool,
+    /// Its class has `__table_args__` in the place of those of a base.
+    pub(super) hides_arguments: bool,
     /// The class that declares it; a `Table(…)` has none.
     pub(super) class: Option<TextRange>,
     /// Where it is declared.

@@ -135,6 +135,8 @@ impl<'a> Models<'a> {
             columns: Vec::new(),
             indexes: Vec::new(),
             complete: true,
+            inherits_arguments: false,
+            hides_arguments: false,
             file,
             class: None,
             place: call.func.range(),
