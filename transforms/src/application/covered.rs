@@ -53,6 +53,8 @@ impl Study<'_> {
             ([IndexElement::Column(column)], true) => {
                 DeclarationChange::RemoveInline { column: column.clone(), unique: index.index.unique }
             }
+            // Those of the base would come back with the last one.
+            _ if self.models.tables[table].hides_arguments => return Err(INHERITED.to_owned()),
             _ => {
                 DeclarationChange::Remove { call: self.files[index.file].module.text(index.range).to_owned() }
             }

@@ -121,7 +121,13 @@ impl<'a> Models<'a> {
         if !is_mapped {
             return;
         }
-        let schema = bodies.iter().find_map(|body| self.schema(body, class.file));
+        // The nearest arguments hide the others, unless they may take them over.
+        let hides = |body: &Body| match &body.arguments {
+            Some(Some(parts)) => parts.iter().all(|part| part.is_call_expr() || part.is_dict_expr()),
+            _ => false,
+        };
+        let seen = bodies.iter().position(hides).map_or(bodies.len(), |nearest| nearest + 1);
+        let schema = bodies[..seen].iter().find_map(|body| self.schema(body, class.file));
         let table = TableName::new(schema.as_deref(), &name);
         let mut attributes = BTreeMap::new();
         let mut columns: Vec<ModelColumn> = Vec::new();
