@@ -121,7 +121,10 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
             let list = match condition.comparison {
                 Comparison::Equal if few => &mut pattern.few,
                 Comparison::Equal => &mut pattern.equal,
-                Comparison::Few => &mut pattern.few,
+                Comparison::Constant if identifies(&entity.table, &condition.key, models) => {
+                    &mut pattern.equal
+                }
+                Comparison::Constant | Comparison::Few => &mut pattern.few,
                 Comparison::Range => &mut pattern.range,
                 Comparison::Prefix => &mut pattern.prefix,
                 Comparison::Join(..) => continue,
@@ -175,6 +178,16 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
         }
     }
     patterns.into_iter().map(|(_, pattern)| pattern).collect()
+}
+
+/// Whether a value of a column stands for a row, of its own table or of another.
+fn identifies(table: &TableName, key: &Key, models: &Models) -> bool {
+    let Key::Column(name) = key else { return false };
+    let alone = |index: &Index| {
+        index.unique && matches!(&index.elements[..], [IndexElement::Column(column)] if column == name)
+    };
+    models.column(table, name).is_some_and(|column| column.foreign.is_some())
+        || models.tables.get(table).is_some_and(|known| known.indexes.iter().any(|known| alone(&known.index)))
 }
 
 /// What relationships look for when they are loaded: the rows of the other side, by the foreign key there.

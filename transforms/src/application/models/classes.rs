@@ -413,9 +413,20 @@ impl<'a> Models<'a> {
             };
             self.variable(file, &name).cloned()
         });
+        // SQLModel passes them on.
+        let passed_on = call.arguments.find_keyword("sa_relationship_kwargs").map(|keyword| &keyword.value);
+        let given = |name: &str| match passed_on {
+            _ if call.arguments.find_keyword(name).is_some() => true,
+            Some(Expr::Dict(dict)) => dict.items.iter().any(|item| match &item.key {
+                Some(Expr::StringLiteral(key)) => key.value.to_str() == name,
+                _ => true,
+            }),
+            Some(_) => true,
+            None => false,
+        };
         let special = ["primaryjoin", "foreign_keys", "remote_side", "viewonly", "secondaryjoin"]
-            .iter()
-            .any(|name| call.arguments.find_keyword(name).is_some())
+            .into_iter()
+            .any(given)
             || call.arguments.find_keyword("lazy").is_some_and(|lazy| {
                 matches!(&lazy.value, Expr::StringLiteral(text) if ["noload", "raise", "raise_on_sql", "write_only"].contains(&text.value.to_str()))
             });

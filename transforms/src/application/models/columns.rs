@@ -126,6 +126,7 @@ impl Models<'_> {
                     "JSON",
                     "JSONB",
                     "LargeBinary",
+                    "bytes",
                     "ARRAY",
                     "SmallInteger",
                 ])

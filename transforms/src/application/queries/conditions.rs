@@ -18,6 +18,7 @@ impl<'a> Reader<'_, 'a> {
                 _ => Value::Unclear("a chain of comparisons".to_owned()),
             };
         };
+        let is_constant = is_categorical(&compare.left) || is_categorical(right);
         let right = self.eval(right, scope);
         let operator = *operator;
         if matches!(operator, CmpOp::Is | CmpOp::IsNot | CmpOp::In | CmpOp::NotIn) {
@@ -25,7 +26,8 @@ impl<'a> Reader<'_, 'a> {
             self.run(right);
             return Value::Plain;
         }
-        self.comparison(operator, left, right)
+        let value = self.comparison(operator, left, right);
+        if is_constant { constant(value) } else { value }
     }
 
     pub(super) fn comparison(&mut self, operator: CmpOp, left: Value, right: Value) -> Value {
@@ -136,6 +138,9 @@ impl<'a> Reader<'_, 'a> {
                 one(Comparison::Few)
             }
             ("in_", Some(Value::Few)) | ("is_", _) => one(Comparison::Few),
+            ("in_", Some(Value::Plain)) if call.arguments.args.first().is_some_and(is_categorical) => {
+                one(Comparison::Constant)
+            }
             ("in_", Some(Value::Plain)) => one(Comparison::Equal),
             ("between", _) => one(Comparison::Range),
             ("like", _) => match call.arguments.args.first() {
@@ -210,5 +215,30 @@ pub(super) fn disjunction(values: Vec<Value>) -> Value {
     match values.into_iter().find(|value| matches!(value, Value::Unclear(_))) {
         Some(unclear) => unclear,
         None => Value::Conditions(Vec::new()),
+    }
+}
+
+/// A condition that compares with what was known when the query was written.
+pub(super) fn constant(value: Value) -> Value {
+    let Value::Conditions(mut conditions) = value else { return value };
+    for condition in conditions.iter_mut().filter(|condition| condition.comparison == Comparison::Equal) {
+        condition.comparison = Comparison::Constant;
+    }
+    Value::Conditions(conditions)
+}
+
+/// Whether an expression is a literal, a constant by its name, or a list of those.
+pub(super) fn is_categorical(expression: &Expr) -> bool {
+    let is_constant = |name: &str| {
+        name.chars().any(|c| c.is_ascii_uppercase()) && !name.chars().any(|c| c.is_ascii_lowercase())
+    };
+    match expression {
+        Expr::StringLiteral(_) | Expr::NumberLiteral(_) => true,
+        Expr::Name(name) => is_constant(&name.id),
+        Expr::Attribute(attribute) => is_constant(&attribute.attr),
+        Expr::List(list) => !list.elts.is_empty() && list.elts.iter().all(is_categorical),
+        Expr::Tuple(tuple) => !tuple.elts.is_empty() && tuple.elts.iter().all(is_categorical),
+        Expr::Set(set) => set.elts.iter().all(is_categorical),
+        _ => false,
     }
 }

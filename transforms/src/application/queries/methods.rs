@@ -3,6 +3,7 @@
 use ruff_python_ast::{CmpOp, Expr, ExprCall};
 use ruff_text_size::Ranged;
 
+use super::conditions::{constant, is_categorical};
 use super::{Comparison, Condition, Entity, Query, Reader, Scope, Value};
 use crate::operations::callee;
 
@@ -202,7 +203,8 @@ impl<'a> Reader<'_, 'a> {
                 continue;
             };
             let column = self.member(Value::Entity(entity), name, keyword.range());
-            match self.comparison(CmpOp::Eq, column, value) {
+            let compared = self.comparison(CmpOp::Eq, column, value);
+            match if is_categorical(&keyword.value) { constant(compared) } else { compared } {
                 Value::Conditions(conditions) => query.conditions.extend(conditions),
                 Value::Unclear(reason) => {
                     query.unclear.get_or_insert(reason);

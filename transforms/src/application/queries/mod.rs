@@ -92,6 +92,9 @@ pub(super) enum Comparison {
     Equal,
     /// With `=`, but many rows are equal: an enum's member, NULL, a boolean.
     Few,
+    /// With `=`, and a value that was known when the query was written. It says which kind of rows is meant, and there
+    /// are many of each, unless it stands for one row.
+    Constant,
     Range,
     /// `LIKE 'x%'`.
     Prefix,
