@@ -38,7 +38,7 @@ impl Report {
                             || parts.iter().all(|part| can_run_again(part, *direction, settings))
                     };
                     if Direction::BOTH.iter().all(runs_again) {
-                        match self.in_parts(&whole, parts, fixed, settings, selected) {
+                        match self.in_parts(&whole, parts, fixed, portability, settings, selected, allowed) {
                             Ok(fixed) => return fixed,
                             Err(why) => reason = Some(why),
                         }
@@ -57,10 +57,12 @@ impl Report {
     fn in_parts(
         &self,
         whole: &Migration,
-        parts: Vec<Migration>,
+        mut parts: Vec<Migration>,
         fixed: Fixed,
+        portability: Portability,
         settings: &Settings,
         selected: &Selection,
+        allowed: &dyn Fn(&Finding) -> bool,
     ) -> Result<Fixed, String> {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
         let report = self.of_edited(whole, settings, &|_, _| false);
@@ -74,10 +76,20 @@ impl Report {
         let mut before = self.before.clone();
         let mut left = Vec::new();
         let mut last = None;
-        for (number, part) in parts.iter().enumerate() {
-            let is_last = number + 1 == parts.len();
+        let number_of_parts = parts.len();
+        for (number, part) in parts.iter_mut().enumerate() {
+            let is_last = number + 1 == number_of_parts;
             let place = Place { before: &before, end: &self.end, is_head: self.is_head && is_last };
-            let report = check_one(part, &place, settings, selected);
+            let mut report = check_one(part, &place, settings, selected);
+            // What kept something from being rewritten may stand in another part now.
+            let more = report.fix_repeating(part, portability, settings, selected, allowed, &Direction::BOTH);
+            if let Some(text) = more.source {
+                match part.edited(text) {
+                    Ok(Parsed::Migration(next)) if split::cut(&next)?.is_empty() => *part = *next,
+                    _ => return Err("its parts would have to be cut again".to_owned()),
+                }
+                report = check_one(part, &place, settings, selected);
+            }
             // What can run a second time may leave something that it does not undo by itself.
             let comes_again = || {
                 let mut again = report.after_downgrade.clone();

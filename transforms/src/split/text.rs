@@ -158,7 +158,7 @@ impl<'a> Printer<'a> {
             let number = block.map_or(1, |_| leaves[index..].iter().take_while(is_member).count());
             let members = index..index + number;
             let whole = block.unwrap_or_else(|| leaf.statement.range());
-            let end = self.suite_end(whole.end(), members.end == leaves.len());
+            let end = self.lines_end(whole, members.end == leaves.len());
             let lines = TextRange::new(source.full_line_end(before), end);
             if kept.range(members.clone()).next().is_none() {
                 edits.extend(self.delete(lines));
@@ -196,7 +196,7 @@ impl<'a> Printer<'a> {
         for number in members.clone() {
             let statement = leaves[number].statement;
             if !kept.contains(&number) {
-                let end = self.suite_end(statement.end(), number + 1 == members.end);
+                let end = self.lines_end(statement.range(), number + 1 == members.end);
                 edits.extend(self.delete(TextRange::new(source.full_line_end(before), end)));
             }
             before = statement.end();
@@ -214,14 +214,33 @@ impl<'a> Printer<'a> {
     }
 
     /// The end of the lines of a statement; of the last in a suite, with the comments behind it.
-    fn suite_end(&self, end: TextSize, is_last: bool) -> TextSize {
+    fn lines_end(&self, statement: TextRange, is_last: bool) -> TextSize {
+        if is_last {
+            self.suite_end(statement.end(), self.renderer.indentation(statement.start()))
+        } else {
+            self.migration.module.source().full_line_end(statement.end())
+        }
+    }
+
+    /// The indentation of what a statement of the module holds.
+    fn unit(&self, statement: &Stmt) -> &'a str {
+        let first = match statement {
+            Stmt::FunctionDef(function) => function.body.first(),
+            Stmt::ClassDef(class) => class.body.first(),
+            _ => None,
+        };
+        first.map_or(" ", |first| self.renderer.indentation(first.start()))
+    }
+
+    /// The end of the lines of a suite, with the comments behind it that are indented as it is.
+    fn suite_end(&self, end: TextSize, indentation: &str) -> TextSize {
         let source = self.migration.module.source();
         let mut at = source.full_line_end(end);
         let mut line = at;
-        while is_last && line.to_usize() < source.len() {
+        while line.to_usize() < source.len() {
             let text = source.line_str(line);
             let trimmed = text.trim();
-            if trimmed.starts_with('#') && text.starts_with([' ', '\t']) {
+            if trimmed.starts_with('#') && text.starts_with(indentation) {
                 at = source.full_line_end(line);
             } else if !trimmed.is_empty() {
                 break;
@@ -313,8 +332,8 @@ impl<'a> Printer<'a> {
             if is_definition(statement) && is_unused(names, &here) && is_needed_elsewhere {
                 let position = body.iter().position(|other| other.range() == statement.range());
                 let before = position.and_then(|at| at.checked_sub(1)).and_then(|at| body.get(at));
-                let start =
-                    before.map_or_else(TextSize::default, |before| self.suite_end(before.end(), true));
+                let start = before
+                    .map_or_else(TextSize::default, |before| self.suite_end(before.end(), self.unit(before)));
                 let lines = TextRange::new(start, source.full_line_end(statement.end()));
                 edits.extend(self.delete(lines));
             }
