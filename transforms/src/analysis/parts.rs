@@ -21,9 +21,11 @@ impl Report {
         allowed: &dyn Fn(&Finding) -> bool,
     ) -> Fixed {
         use Direction::{Downgrade, Upgrade};
-        let fix = |repeated: &[Direction]| {
-            self.fix_repeating(migration, portability, settings, selected, allowed, repeated)
+        let fix_of = |report: &Self, migration: &Migration, repeated: &[Direction]| {
+            report.fix_repeating(migration, portability, settings, selected, allowed, repeated)
         };
+        let fix = |repeated: &[Direction]| fix_of(self, migration, repeated);
+        let again = |report: &Self, part: &Migration| fix_of(report, part, &Direction::BOTH);
         let mut reason = None;
         // What is cut need not run a second time.
         for repeated in [&[][..], &[Downgrade], &[Upgrade], &Direction::BOTH] {
@@ -38,7 +40,7 @@ impl Report {
                             || parts.iter().all(|part| can_run_again(part, *direction, settings))
                     };
                     if Direction::BOTH.iter().all(runs_again) {
-                        match self.in_parts(&whole, parts, fixed, portability, settings, selected, allowed) {
+                        match self.in_parts(&whole, parts, fixed, settings, selected, &again) {
                             Ok(fixed) => return fixed,
                             Err(why) => reason = Some(why),
                         }
@@ -59,10 +61,9 @@ impl Report {
         whole: &Migration,
         mut parts: Vec<Migration>,
         fixed: Fixed,
-        portability: Portability,
         settings: &Settings,
         selected: &Selection,
-        allowed: &dyn Fn(&Finding) -> bool,
+        again: &dyn Fn(&Self, &Migration) -> Fixed,
     ) -> Result<Fixed, String> {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
         let report = self.of_edited(whole, settings, &|_, _| false);
@@ -82,8 +83,7 @@ impl Report {
             let place = Place { before: &before, end: &self.end, is_head: self.is_head && is_last };
             let mut report = check_one(part, &place, settings, selected);
             // What kept something from being rewritten may stand in another part now.
-            let more = report.fix_repeating(part, portability, settings, selected, allowed, &Direction::BOTH);
-            if let Some(text) = more.source {
+            if let Some(text) = again(&report, part).source {
                 match part.edited(text) {
                     Ok(Parsed::Migration(next)) if split::cut(&next)?.is_empty() => *part = *next,
                     _ => return Err("its parts would have to be cut again".to_owned()),
