@@ -301,8 +301,10 @@ impl Call {
 pub struct Backfill {
     /// The table, and its alias, as SQL.
     pub table: String,
+    /// What its rows are called, where other tables are joined.
+    pub row: Option<String>,
     pub key: BackfillKey,
-    /// From `SET` to its end.
+    /// From `SET` to `WHERE`.
     pub set: String,
     /// What follows `WHERE`.
     pub condition: Option<String>,

@@ -271,7 +271,8 @@ impl Printer<'_> {
         let mut arguments = vec![self.string(&backfill.table)];
         let helper = match &backfill.key {
             BackfillKey::Columns(columns) => {
-                let key: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+                let row = backfill.row.as_ref().map(|row| format!("{row}.")).unwrap_or_default();
+                let key: Vec<_> = columns.iter().map(|column| format!("{row}{}", quoted(column))).collect();
                 arguments.push(self.string(&key.join(", ")));
                 Helper::Backfill
             }

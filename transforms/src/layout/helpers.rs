@@ -330,7 +330,7 @@ impl Helper {
             Self::Backfill => {
                 r#"def _backfill(table, key, assignments, where="true"):
     """Update a table in batches of 10000 rows, each in a transaction of its own."""
-    columns = key.split(", ")
+    columns = [column.split(".")[-1] for column in key.split(", ")]
     first = ", ".join(f"batch_start.{column}" for column in columns)
     last = ", ".join(f"batch_end.{column}" for column in columns)
     descending = ", ".join(f"{column} DESC" for column in columns)
@@ -344,7 +344,7 @@ impl Helper {
         BEGIN
             SELECT {key} INTO batch_start FROM {table} ORDER BY {key} LIMIT 1;
             WHILE FOUND LOOP
-                SELECT {key} INTO batch_end FROM (
+                SELECT * INTO batch_end FROM (
                     SELECT {key} FROM {table} WHERE ({key}) >= ({first}) ORDER BY {key} LIMIT 10000
                 ) AS batch ORDER BY {descending} LIMIT 1;
                 UPDATE {table} {assignments}

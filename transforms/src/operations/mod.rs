@@ -458,7 +458,9 @@ pub struct UpdateText {
     /// The table and its alias.
     pub target: String,
     pub aliased: bool,
-    /// From `SET` to its end.
+    /// What its rows are called, where other tables are joined.
+    pub row: Option<String>,
+    /// From `SET` to `WHERE`.
     pub set: String,
     /// What follows `WHERE`.
     pub condition: Option<String>,

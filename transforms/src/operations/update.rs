@@ -54,9 +54,7 @@ pub(super) fn read(statement: &ast::Update, text: &str) -> Option<Update> {
     if let Some(condition) = &condition {
         source.conjuncts(condition, &mut pinned, &mut compared);
     }
-    let reason = if statement.from_clause().is_some() {
-        Some("it joins other tables with `FROM`")
-    } else if statement.returning_clause().is_some() {
+    let reason = if statement.returning_clause().is_some() {
         Some("its `RETURNING` asks for all rows at once")
     } else if statement.with_clause().is_some() {
         Some("its `WITH` is evaluated once for all rows")
@@ -125,11 +123,16 @@ impl Source<'_> {
         }
         let whole = self.of(statement);
         let words = words(whole);
-        if words.iter().any(|word| word == "select") && mentions_table(whole, table) > 1 {
-            return Err(format!("it reads `{table}` in a sub-select, which batches would change"));
+        let sources = statement.from_clause();
+        if (sources.is_some() || words.iter().any(|word| word == "select"))
+            && mentions_table(whole, table) > 1
+        {
+            return Err(format!("it reads other rows of `{table}`, which batches would change"));
         }
-        let sets = words_of(&values);
-        let reads_itself = columns.iter().any(|column| sets.contains(column));
+        let own = alias_name(alias.as_deref()).unwrap_or_else(|| table.to_lowercase());
+        let reads_itself = values.iter().any(|value| reads(value, &columns, &own));
+        let mut sets = words_of(&values);
+        sets.extend(words_of(&sources.iter().map(|sources| self.of(sources).to_owned()).collect::<Vec<_>>()));
         let changes = sets.iter().any(|word| CHANGING.contains(&word.as_str()) || is_volatile(word));
         let fold = |text: &str| {
             fold(text).ok_or_else(|| "its text has comments or line breaks that would be lost".to_owned())
@@ -139,15 +142,25 @@ impl Source<'_> {
             .zip(&values)
             .filter_map(|(column, value)| Some((column.clone(), literal(value)?.to_owned())))
             .collect();
-        let excludes_done = literals.iter().any(|(column, value)| {
-            compared.iter().any(|(name, before)| name == column && before.as_deref() != Some(value))
+        let excludes_done = columns.iter().zip(&values).any(|(column, value)| {
+            compared.iter().filter(|(name, _)| name == column).any(|(_, before)| match literal(value) {
+                Some(value) => before.as_deref() != Some(value),
+                None => before.is_none() && is_never_null(value),
+            })
         });
         let mut reads = sets;
         reads.extend(condition.iter().flat_map(|condition| self::words(self.of(*condition))));
+        let mut set = fold(self.of(&set))?;
+        if let Some(sources) = &sources {
+            set = format!("{set} {}", fold(self.of(sources))?);
+        }
         Ok(UpdateText {
             target: fold(&target)?,
             aliased: alias.is_some(),
-            set: fold(self.of(&set))?,
+            row: sources
+                .is_some()
+                .then(|| alias.as_deref().map_or(self.of(relation), alias_spelled).to_owned()),
+            set,
             condition: condition.map(|condition| fold(self.of(condition))).transpose()?,
             literals,
             compared: compared.to_vec(),
@@ -215,6 +228,44 @@ impl Source<'_> {
         };
         (!text.starts_with([':', '%'])).then(|| sql::identifier(text))
     }
+}
+
+/// An alias as it is spelled, without `AS`.
+fn alias_spelled(alias: &str) -> &str {
+    alias.split_whitespace().last().unwrap_or(alias)
+}
+
+/// The alias of a table, as PostgreSQL reads it.
+fn alias_name(alias: Option<&str>) -> Option<String> {
+    alias.map(|alias| sql::identifier(alias_spelled(alias)).to_lowercase())
+}
+
+/// Whether SQL reads one of the columns of the table that is called `own`, as far as their names tell.
+fn reads(sql: &str, columns: &[String], own: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    pieces(sql).filter(|(is_sql, _)| *is_sql).any(|(_, piece)| {
+        let piece = piece.to_lowercase().replace('"', "");
+        let mut at = 0;
+        while let Some(start) = piece[at..].find(is_word).map(|found| at + found) {
+            let end = piece[start..].find(|c| !is_word(c)).map_or(piece.len(), |found| start + found);
+            let before = piece[..start].strip_suffix('.');
+            let qualifier = before.map(|before| before.rsplit(|c| !is_word(c)).next().unwrap_or_default());
+            if columns.iter().any(|column| column.to_lowercase() == piece[start..end])
+                && qualifier.is_none_or(|qualifier| qualifier == own)
+            {
+                return true;
+            }
+            at = end;
+        }
+        false
+    })
+}
+
+/// A call of a function without arguments that always has a value: `now()`.
+fn is_never_null(value: &str) -> bool {
+    let value = value.trim().to_lowercase();
+    let name = value.strip_suffix("()").unwrap_or(&value);
+    CHANGING.contains(&name) || is_volatile(name)
 }
 
 /// Whether a word is the name of a function that gives each row a value of its own.
@@ -445,6 +496,9 @@ mod tests {
             ("UPDATE t SET a = 'B' WHERE a = 'A'", true, true),
             ("UPDATE t SET a = 'A' WHERE a = 'A'", true, false),
             ("UPDATE t SET a = now()", false, false),
+            ("UPDATE t SET a = now() WHERE a IS NULL", true, true),
+            ("UPDATE t SET a = now() WHERE b IS NULL", false, false),
+            ("UPDATE t SET a = u.a", true, false),
             ("UPDATE t SET a = 2, b = b + 1 WHERE a IS NULL", true, true),
             ("UPDATE t SET a = b WHERE a IS NULL", true, false),
             ("UPDATE t SET a = 2 WHERE a IS NULL OR a = 1", true, false),
@@ -494,7 +548,8 @@ mod tests {
     #[test]
     fn what_batches_would_change_has_a_reason() {
         for sql in [
-            "UPDATE t SET a = u.a FROM u WHERE u.id = t.id",
+            "UPDATE t SET a = u.a FROM t AS u WHERE u.parent_id = t.id",
+            "UPDATE t SET a = u.a FROM (SELECT max(a) AS a FROM t) AS u",
             "UPDATE t SET a = 1 RETURNING id",
             "WITH u AS (SELECT 1) UPDATE t SET a = 1",
             "UPDATE t SET a = :a",
@@ -508,5 +563,17 @@ mod tests {
         }
         assert!(update("UPDATE t SET a = (SELECT u.a FROM u WHERE u.id = t.u_id)").text.is_ok());
         assert!(update("UPDATE t SET a = '12:30', b = c::text").text.is_ok());
+    }
+
+    #[test]
+    fn joined_tables_go_with_the_set() {
+        let read = text("UPDATE s.t SET a = u.a\nFROM u\nWHERE u.id = t.u_id");
+        assert_eq!(read.set, "SET a = u.a FROM u");
+        assert_eq!(read.row.as_deref(), Some("s.t"));
+        assert!(read.repeatable);
+        let read = text("UPDATE t AS x SET a = x.a + u.a FROM u WHERE u.id = x.u_id");
+        assert_eq!(read.row.as_deref(), Some("x"));
+        assert!(!read.repeatable);
+        assert!(!text("UPDATE t SET a = v.n FROM (SELECT nextval('s') AS n) AS v").repeatable);
     }
 }

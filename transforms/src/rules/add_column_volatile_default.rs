@@ -251,6 +251,7 @@ fn fix(
     }
     steps.push(Step {
         action: Action::Backfill(Backfill {
+            row: None,
             table: sql_table,
             key,
             set: format!("SET {sql_column} = {value}"),

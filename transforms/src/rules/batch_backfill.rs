@@ -56,7 +56,7 @@
 //!
 //! def _backfill(table, key, assignments, where="true"):
 //!     """Update a table in batches of 10000 rows, each in a transaction of its own."""
-//!     columns = key.split(", ")
+//!     columns = [column.split(".")[-1] for column in key.split(", ")]
 //!     first = ", ".join(f"batch_start.{column}" for column in columns)
 //!     last = ", ".join(f"batch_end.{column}" for column in columns)
 //!     descending = ", ".join(f"{column} DESC" for column in columns)
@@ -70,7 +70,7 @@
 //!         BEGIN
 //!             SELECT {key} INTO batch_start FROM {table} ORDER BY {key} LIMIT 1;
 //!             WHILE FOUND LOOP
-//!                 SELECT {key} INTO batch_end FROM (
+//!                 SELECT * INTO batch_end FROM (
 //!                     SELECT {key} FROM {table} WHERE ({key}) >= ({first}) ORDER BY {key} LIMIT 10000
 //!                 ) AS batch ORDER BY {descending} LIMIT 1;
 //!                 UPDATE {table} {assignments}
@@ -88,7 +88,7 @@
 //! ## Fix safety
 //! The fix is unsafe. Others see the table while some of its rows are updated and some are not, and
 //! what they write meanwhile can be missed: rows that appear, or begin to fulfil the condition, behind
-//! the batch that has been reached. Should a later statement rely on every row being updated, such as
+//! the batch that has been reached. `now()` has a value of its own in every batch. Should a later statement rely on every row being updated, such as
 //! `SET NOT NULL`, it fails then, and the migration has to be run again. A trigger `FOR EACH STATEMENT`
 //! fires once for each batch.
 
@@ -154,7 +154,11 @@ fn batches(
     text: &UpdateText,
     context: &Context,
 ) -> Result<Backfill, String> {
-    let key = key(table, context)?;
+    // The place of a row is enough where the condition tells what is done.
+    let key = match key(table, context) {
+        Err(_) if context.catalog.table(table).is_none() && text.excludes_done => place(table, context)?,
+        key => key?,
+    };
     match &key {
         BackfillKey::Columns(columns) => {
             if let Some(column) = columns.iter().find(|column| update.sets.contains(column)) {
@@ -169,15 +173,23 @@ fn batches(
                     "`{table}` has no primary key that is known, and its condition also holds for rows that are done"
                 ));
             }
-            if text.aliased {
-                return Err(format!("`{table}` has no primary key that is known, and has an alias"));
+            if text.aliased || text.row.is_some() {
+                return Err(format!(
+                    "`{table}` has no primary key that is known, and has an alias or is joined with others"
+                ));
             }
         }
     }
     if update.words.iter().any(|word| word.starts_with("batch_")) {
         return Err("it uses names that the batches use".to_owned());
     }
-    Ok(Backfill { table: text.target.clone(), key, set: text.set.clone(), condition: text.condition.clone() })
+    Ok(Backfill {
+        table: text.target.clone(),
+        row: text.row.clone(),
+        key,
+        set: text.set.clone(),
+        condition: text.condition.clone(),
+    })
 }
 
 /// What the batches of a table follow.
@@ -188,12 +200,20 @@ pub(super) fn key(table: &TableName, context: &Context) -> Result<BackfillKey, S
     if let Some(columns) = context.catalog.primary_key(table) {
         for column in columns {
             context.plain_name(column)?;
+            // The batches tell it from the name of its table by the dot.
+            if column.contains('.') {
+                return Err(format!("`{column}` of its primary key has a dot in its name"));
+            }
         }
         return Ok(BackfillKey::Columns(columns.to_vec()));
     }
     if known.partitioned {
         return Err(format!("`{table}` is partitioned, and has no primary key that is known"));
     }
+    place(table, context)
+}
+
+fn place(table: &TableName, context: &Context) -> Result<BackfillKey, String> {
     if context.target().postgres < 14 {
         return Err(format!(
             "`{table}` has no primary key that is known, and PostgreSQL finds rows by their place since 14"
@@ -207,10 +227,14 @@ fn is_pinned(update: &Update, table: &TableName, context: &Context) -> bool {
     let pins = |columns: &[&str]| columns.iter().all(|column| update.pinned.iter().any(|pin| pin == column));
     match context.catalog.table(table) {
         Some(_) => {
-            let key = context.catalog.primary_key(table).map(|key| key.iter().map(String::as_str).collect());
-            key.into_iter()
-                .chain(context.catalog.unique_columns(table))
-                .any(|columns: Vec<&str>| pins(&columns))
+            let key: Option<Vec<&str>> =
+                context.catalog.primary_key(table).map(|key| key.iter().map(String::as_str).collect());
+            let unknown = key.is_none() && pins(&["id"]);
+            unknown
+                || key
+                    .into_iter()
+                    .chain(context.catalog.unique_columns(table))
+                    .any(|columns: Vec<&str>| pins(&columns))
         }
         None => pins(&["id"]),
     }

@@ -16,6 +16,7 @@ use super::names::assigned;
 use super::{Frame, Functions, Walker};
 use crate::layout::helpers::Helper;
 use crate::naming;
+use crate::python::scope::Scope;
 use crate::python::text::Text;
 use crate::python::value::{Arg, Value};
 
@@ -287,7 +288,8 @@ impl<'a> Walker<'a, '_> {
         };
         let fixed_in_place = frame.fixed_in_place;
         for part in sql::read(&text, source) {
-            frame.fixed_in_place = fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text));
+            frame.fixed_in_place =
+                fixed_in_place.or_else(|| Self::fixed_sql(&part, call, receiver, &text, &frame.scope));
             let origin = SqlOrigin { text: Arc::clone(&text), place: part.place };
             self.push_sql(part.kind, Some(origin), call, receiver.clone(), statement, frame, alone);
         }
@@ -317,6 +319,7 @@ impl<'a> Walker<'a, '_> {
         call: &ExprCall,
         receiver: &Receiver,
         text: &Text,
+        scope: &Scope,
     ) -> Option<&'static str> {
         if call.arguments.len() > 1 {
             return Some("it is given parameters");
@@ -335,7 +338,10 @@ impl<'a> Walker<'a, '_> {
             return Some("it does not run on the migration's own connection, as far as is known");
         }
         // `op.execute` takes its place. SQLAlchemy 1.4 hands a plain string to the driver.
-        let in_text = call.arguments.args.first().is_some_and(Expr::is_call_expr);
+        let in_text =
+            call.arguments.args.first().is_some_and(|argument| {
+                argument.is_call_expr() || matches!(scope.eval(argument), Value::Sql(_))
+            });
         (is_update && !in_text && text.value[part.place.statement.clone()].contains(['%', ':', '\\']))
             .then_some("its text would mean something else in `op.execute`")
     }
