@@ -43,6 +43,7 @@ fixtures! {
     batch_blocks
     batch_order
     check_constraint
+    conditions
     create_index
     drop_index
     foreign_keys

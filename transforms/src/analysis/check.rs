@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Report, Selection};
+use super::{Finding, Report, Selection, hold};
 use crate::catalog::Catalog;
 use crate::migration::{Direction, Migration};
 use crate::operations::guard::fragile;
@@ -198,16 +198,23 @@ fn replay<'a>(
         }
         catalog.apply(operation);
     }
-    let fragile = fragile(walked);
+    let fixed: BTreeSet<CallKey> = instances
+        .iter()
+        .filter(|instance| instance.violation.as_ref().is_some_and(|(_, violation)| violation.fix.is_ok()))
+        .map(|instance| instance.operation.origin.key())
+        .collect();
+    let fragile: BTreeMap<usize, Result<(), String>> = fragile(walked)
+        .into_iter()
+        .map(|guard| (guard, hold::can_be_kept(walked, guard, &fixed, &report.as_expected, settings)))
+        .collect();
     for mut instance in instances {
+        let mut reasons =
+            instance.operation.origin.guards.iter().filter_map(|guard| fragile.get(guard)?.clone().err());
         if let Some((_, violation)) = &mut instance.violation
             && violation.fix.is_ok()
-            && instance.operation.origin.guards.iter().any(|guard| fragile.contains(guard))
+            && let Some(reason) = reasons.next()
         {
-            violation.fix =
-                Err("its condition asks the database, and would not hold a second time for what else \
-                                 it guards: give it a condition of its own"
-                    .to_owned());
+            violation.fix = Err(reason);
         }
         // Upgrades have run; but many a downgrade was never tried. One that fails has to go on to
         // leave everything as it was.

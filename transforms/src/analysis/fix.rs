@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::{Place, check_one, stops_writers};
 use super::early::early;
 use super::together::Together;
-use super::{Finding, Fixed, Key, Report, Selection, Verdict};
+use super::{Finding, Fixed, Key, Report, Selection, Verdict, hold};
 use crate::layout::{Others, Planned};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::operations::{Operation, OperationKind, Receiver};
@@ -33,6 +33,7 @@ fn others<'a>(migration: &Migration, settings: &'a Settings) -> Others<'a> {
     Others {
         support: settings.support_module.as_deref(),
         commits: operations().filter(alone).map(|operation| operation.origin.statement).collect(),
+        kept: Vec::new(),
         unlimited: operations().filter(waits).map(|operation| operation.origin.call).collect(),
     }
 }
@@ -111,13 +112,8 @@ impl Report {
             let early = early(migration, report, &plans, portability, settings, repeated);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
-            let outcome = layout::rewrite(
-                &migration.module,
-                &plans,
-                &others(migration, settings),
-                &early.keywords,
-                portability,
-            );
+            let others = Others { kept: hold::kept(migration, &chosen), ..others(migration, settings) };
+            let outcome = layout::rewrite(&migration.module, &plans, &others, &early.keywords, portability);
             let refused_before = refused.len();
             for (plan, reason) in outcome.refused {
                 let inverse = plan.checked_sub(chosen.len()).and_then(|plan| inverses.get(plan));

@@ -3,6 +3,7 @@
 mod check;
 mod early;
 mod fix;
+mod hold;
 mod parts;
 mod together;
 

@@ -125,6 +125,25 @@ impl<'a> Layout<'a> {
         }
     }
 
+    /// Conditions that ask the database keep their answer until the body of their `if` is done.
+    pub(super) fn keep_answers(&mut self, edits: &mut Vec<Edit>) {
+        for kept in self.kept {
+            let name = self.printer.string(&kept.name);
+            let indentation = self.renderer.indentation(kept.last.start());
+            let newline = self.renderer.newline();
+            edits.push(edit::insert(
+                kept.test.start(),
+                format!("{}({name}, ", self.printer.function(Helper::HoldsOn)),
+            ));
+            edits.push(edit::insert(kept.test.end(), ")"));
+            edits.push(edit::insert(
+                self.renderer.line_end(kept.last.end()),
+                format!("{newline}{indentation}{}({name})", self.printer.function(Helper::Settled)),
+            ));
+            self.helpers.extend([Helper::HoldsOn, Helper::Settled]);
+        }
+    }
+
     /// Add what the printed statements call. `source` prints a function, for the name of `op`, an indentation and a
     /// line break.
     pub(super) fn insert_helpers(

@@ -23,6 +23,8 @@ pub(crate) enum Helper {
     BackfillByPlace,
     LockTimeout,
     FailOnPostgresql,
+    HoldsOn,
+    Settled,
     ExecuteWithRetries,
     TypeChange,
     StartTypeChange,
@@ -35,7 +37,7 @@ pub(crate) enum Helper {
 }
 
 /// All of them, in the order in which they are written.
-pub(crate) const ALL: [Helper; 21] = [
+pub(crate) const ALL: [Helper; 23] = [
     Helper::DropInvalidIndex,
     Helper::AddUniqueUsingIndex,
     Helper::AddPrimaryKeyUsingIndex,
@@ -48,6 +50,8 @@ pub(crate) const ALL: [Helper; 21] = [
     Helper::BackfillByPlace,
     Helper::LockTimeout,
     Helper::FailOnPostgresql,
+    Helper::HoldsOn,
+    Helper::Settled,
     Helper::ExecuteWithRetries,
     Helper::TypeChange,
     Helper::StartTypeChange,
@@ -160,6 +164,8 @@ impl Helper {
             Self::BackfillByPlace => "_backfill_by_place",
             Self::LockTimeout => "_lock_timeout",
             Self::FailOnPostgresql => "_fail_on_postgresql",
+            Self::HoldsOn => "_holds_on",
+            Self::Settled => "_settled",
             Self::ExecuteWithRetries => "_execute_with_retries",
             Self::TypeChange => "_type_change",
             Self::StartTypeChange => "_start_type_change",
@@ -199,6 +205,10 @@ impl Helper {
             Self::FailOnPostgresql => {
                 "On PostgreSQL, let a failed statement end the migration, as in a transaction."
             }
+            Self::HoldsOn => {
+                "Whether a condition holds, or did when an interrupted run of this migration began what it guards."
+            }
+            Self::Settled => "Drop the mark of a condition: all that it guards is done.",
             Self::LockTimeout => "Wait for a lock no longer than this; then the session's own value is back.",
             Self::ExecuteWithRetries => {
                 "Run SQL in one transaction that gives up its locks and tries again when it can't have all at once."
@@ -394,6 +404,27 @@ impl Helper {
             // In a transaction all is local, so that a `SET LOCAL` of somebody else stays as local as it
             // was; in an autocommit block that would do nothing, and `safemig.local` is gone at once.
             // After a failure a rollback brings the value back, or the session ends.
+            // The mark is made in the transaction that changes the answer, so that it is there exactly if that is.
+            Self::HoldsOn => {
+                r#"def _holds_on(mark, answer):
+    """Whether a condition holds, or did when an interrupted run of this migration began what it guards."""
+    context = op.get_context()
+    if context.dialect.name != "postgresql" or context.as_sql:
+        return answer
+    marked = op.get_bind().exec_driver_sql(f"SELECT to_regclass('{mark}') IS NOT NULL").scalar()
+    if answer and not marked:
+        op.execute(f"CREATE TABLE {mark} ()")
+    return answer or marked
+"#
+            }
+            Self::Settled => {
+                r#"def _settled(mark):
+    """Drop the mark of a condition: all that it guards is done."""
+    context = op.get_context()
+    if context.dialect.name == "postgresql" and not context.as_sql:
+        op.execute(f"DROP TABLE IF EXISTS {mark}")
+"#
+            }
             Self::FailOnPostgresql => {
                 r#"def _fail_on_postgresql():
     """On PostgreSQL, let a failed statement end the migration, as in a transaction."""

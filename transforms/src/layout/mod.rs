@@ -97,6 +97,18 @@ pub struct Others<'a> {
     pub commits: Vec<TextRange>,
     /// The calls that have to wait for their locks, however long.
     pub unlimited: Vec<TextRange>,
+    /// The conditions that shall keep their answer.
+    pub kept: Vec<Kept>,
+}
+
+/// A condition that keeps its answer until the body of its `if` is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    pub test: TextRange,
+    /// The last statement of the body.
+    pub last: TextRange,
+    /// The mark in the database.
+    pub name: String,
 }
 
 /// Rewrite one file.
@@ -126,6 +138,7 @@ pub fn rewrite(
         plans,
         commits: &others.commits,
         unlimited: &others.unlimited,
+        kept: &others.kept,
         portability,
         taken: others.support.filter(|_| matches!(alias, Some(None))),
         ..Layout::new(printer)
@@ -192,6 +205,8 @@ struct Layout<'a> {
     commits: &'a [TextRange],
     /// Calls that have to wait for their locks.
     unlimited: &'a [TextRange],
+    /// Conditions that keep their answer.
+    kept: &'a [Kept],
     portability: Portability,
     prepared: BTreeMap<usize, Prepared>,
     refused: BTreeMap<usize, String>,
@@ -220,6 +235,7 @@ impl<'a> Layout<'a> {
             plans: &[],
             commits: &[],
             unlimited: &[],
+            kept: &[],
             portability: Portability::PostgresOnly,
             prepared: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -280,6 +296,7 @@ impl Layout<'_> {
             edits.append(&mut self.regions);
             self.insert_prologues(&mut edits);
             self.insert_failures(&mut edits);
+            self.keep_answers(&mut edits);
             self.insert_helpers(&mut edits, Helper::source);
         } else {
             edits.append(&mut self.unfold);

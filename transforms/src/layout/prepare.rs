@@ -8,7 +8,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use super::additions::first_of_handler;
 use super::call::{Lines, Printer, find_call};
 use super::helpers::Helper;
-use super::{Layout, Planned, Rerunnable};
+use super::{Kept, Layout, Planned, Rerunnable};
 use super::{sql, timeout};
 use crate::operations::{OperationKind, Origin, Receiver};
 use crate::python::edit;
@@ -148,7 +148,7 @@ impl Layout<'_> {
         let edits = edit::sorted(edits).ok_or_else(|| "its arguments share their commas".to_owned())?;
         let (edits, elsewhere) =
             edits.into_iter().partition(|edit| origin.statement.contains_range(edit.range()));
-        let lines = printer.lines(&op, plan.recipe, !origin.guards.is_empty())?;
+        let lines = self.lines_of(&printer, &op, plan)?;
         for handler in &origin.handlers {
             let first = first_of_handler(self.module.body(), *handler);
             if !first.is_some_and(|first| self.renderer.starts_line(first)) {
@@ -158,6 +158,10 @@ impl Layout<'_> {
         if !origin.handlers.is_empty()
             && let Some(reason) = self.taken(Helper::FailOnPostgresql)
         {
+            return Err(reason);
+        }
+        let mut keeping = [Helper::HoldsOn, Helper::Settled].into_iter().filter(|_| !self.kept.is_empty());
+        if let Some(reason) = keeping.find_map(|helper| self.taken(helper)) {
             return Err(reason);
         }
         if !lines.first.is_empty() && self.function_around(plan.operation).is_none() {
@@ -174,6 +178,23 @@ impl Layout<'_> {
 
     fn has_comments(&self, range: TextRange) -> bool {
         self.module.tokens().in_range(range).iter().any(|token| token.kind() == TokenKind::Comment)
+    }
+
+    /// The statements of a plan's recipe, told by the conditions around it.
+    fn lines_of(&self, printer: &Printer, op: &str, plan: &Planned) -> Result<Lines, String> {
+        let origin = &plan.operation.origin;
+        let around =
+            |kept: &&Kept| TextRange::new(kept.test.end(), kept.last.end()).contains_range(origin.statement);
+        let keeping = self.kept.iter().filter(around).count();
+        let asks = origin.guards.len() > keeping;
+        let lines = printer.lines(op, plan.recipe, asks)?;
+        if !asks || (keeping == 0 && !origin.kept) {
+            return Ok(lines);
+        }
+        // Whether it is done already is asked by one condition, and not by another.
+        let mut again = printer.lines(op, plan.recipe, false)?;
+        again.helpers.extend(lines.helpers);
+        Ok(Lines { first: lines.first, ..again })
     }
 
     /// The author's name for `op` where an operation stands.

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{CmpOp, Expr};
+use ruff_text_size::TextRange;
 
 use super::calls::callee;
 use super::{Operation, OperationKind, Walked};
+use crate::layout::helpers::Helper;
 use crate::python::scope::Scope;
 use crate::python::value::Value;
 
@@ -20,11 +22,26 @@ pub struct Guard {
     asked: BTreeSet<String>,
     /// It also asks about something that is not known.
     unknown: bool,
+    /// The `if` that can be told to keep its answer.
+    pub(crate) branch: Option<Branch>,
+    /// An earlier rewrite has told it so, under this name.
+    pub(crate) kept_as: Option<String>,
+}
+
+/// The condition and the body of an `if` that does something only when it holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Branch {
+    pub(crate) test: TextRange,
+    /// The last statement of the body.
+    pub(crate) last: TextRange,
 }
 
 impl Guard {
     /// Read a condition; `None` when it asks nothing of the database.
     pub(super) fn of(test: &Expr, scope: &Scope) -> Option<Self> {
+        if let Some(name) = kept_as(test) {
+            return Some(Self { kept_as: Some(name), ..Self::default() });
+        }
         let mut reader = Reader { scope, guard: Self::default() };
         reader.visit_expr(test);
         let guard = reader.guard;
@@ -82,6 +99,16 @@ pub(crate) fn fragile(walked: &Walked) -> BTreeSet<usize> {
         }
     }
     fragile
+}
+
+/// The name under which a condition keeps its answer: `_holds_on("safemig_…", …)`.
+fn kept_as(test: &Expr) -> Option<String> {
+    let Expr::Call(call) = test else { return None };
+    let function = callee(call)?;
+    let [Expr::StringLiteral(name), _] = &*call.arguments.args else { return None };
+    [Helper::HoldsOn.name(), Helper::HoldsOn.spelled()]
+        .contains(&function)
+        .then(|| name.value.to_str().to_owned())
 }
 
 struct Reader<'a> {

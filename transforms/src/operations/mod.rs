@@ -62,6 +62,8 @@ pub struct Origin {
     pub fixed_in_place: Option<&'static str>,
     /// Whether an `except` around it goes on when it fails.
     pub swallowed: bool,
+    /// A condition around it keeps its answer until all that it guards is done: it may find itself done.
+    pub kept: bool,
     /// Part of a loop body, or of a function that is called with parameters: the same call may
     /// stand for several operations, and names must be spelled as the author spelled them.
     pub repeated: bool,

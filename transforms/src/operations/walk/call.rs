@@ -481,6 +481,7 @@ impl<'a> Walker<'a, '_> {
                 receiver,
                 fixed_in_place,
                 swallowed: frame.swallowed,
+                kept: frame.kept,
                 repeated: frame.repeated,
                 sql,
                 guards: frame.guards.clone(),

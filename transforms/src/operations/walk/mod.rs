@@ -6,6 +6,7 @@ pub(super) mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{
     ExceptHandler, Expr, ExprCall, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
 };
@@ -14,7 +15,7 @@ use ruff_text_size::{Ranged, TextRange, TextSize};
 use self::call::calls_list;
 use self::names::{assign, forget_assigned, parameter_names};
 use super::calls::callee;
-use super::guard::Guard;
+use super::guard::{Branch, Guard};
 use super::modules::Modules;
 use super::{Batch, Operation, Receiver, calls};
 use crate::layout::helpers::Helper;
@@ -170,6 +171,7 @@ impl<'a> Functions<'a> {
             autocommit: false,
             fixed_in_place: None,
             swallowed: false,
+            kept: false,
             lock_timeout: false,
             repeated: false,
             guards: Vec::new(),
@@ -190,6 +192,8 @@ struct Frame<'a> {
     autocommit: bool,
     fixed_in_place: Option<&'static str>,
     swallowed: bool,
+    /// The statements stand under a condition that keeps its answer.
+    kept: bool,
     /// The statements stand in a `with` block that limits how long they wait for a lock.
     lock_timeout: bool,
     repeated: bool,
@@ -332,11 +336,17 @@ impl<'a> Walker<'a, '_> {
         let (holds, fails) = frame.scope.split(test, frame.dialects);
         let undecided = holds.contains(Dialects::POSTGRESQL) && fails.contains(Dialects::POSTGRESQL);
         let before = (frame.dialects, frame.conditional);
-        let guard = if undecided { Guard::of(test, &frame.scope) } else { None };
+        let mut guard = if undecided { Guard::of(test, &frame.scope) } else { None };
+        if let Some(guard) = &mut guard {
+            guard.branch = branch_of(test, body).filter(|_| !frame.repeated);
+        }
         let mut then = frame.clone();
         then.dialects = holds;
         then.conditional |= undecided;
-        then.guards.extend(self.guard(guard.as_ref()));
+        let holds_guard = self.guard(guard.as_ref());
+        let keeps = guard.as_ref().is_some_and(|guard| guard.kept_as.is_some());
+        then.kept |= keeps;
+        then.guards.extend(holds_guard.filter(|_| !keeps));
         let operations = self.walked.operations.len();
         let then_flow = if holds.contains(Dialects::POSTGRESQL) {
             self.body(body, &mut then)
@@ -350,7 +360,12 @@ impl<'a> Walker<'a, '_> {
         let mut other = frame.clone();
         other.dialects = fails;
         other.conditional |= undecided;
+        // Where it does not hold, nothing tells a second run.
+        if let Some(guard) = &mut guard {
+            guard.branch = None;
+        }
         other.guards.extend(self.guard(guard.as_ref()));
+        let before_other = self.walked.operations.len();
         let other_flow = if fails.contains(Dialects::POSTGRESQL) {
             match rest.split_first() {
                 None => Flow::Continues,
@@ -366,6 +381,12 @@ impl<'a> Walker<'a, '_> {
             // The other databases may still take this branch and stay in the function.
             Flow::Continues
         };
+        if self.walked.operations.len() > before_other
+            && let Some(index) = holds_guard
+            && let Some(guard) = self.walked.guards.get_mut(index)
+        {
+            guard.branch = None;
+        }
         let on_postgresql = |dialects: Dialects| dialects.contains(Dialects::POSTGRESQL);
         (frame.dialects, frame.conditional) = before;
         match (then_flow, other_flow) {
@@ -597,4 +618,21 @@ fn has_jump(body: &[Stmt]) -> bool {
         }
         _ => false,
     })
+}
+
+/// The `if` of a condition, when a statement behind its body is reached whenever the body is.
+fn branch_of(test: &Expr, body: &[Stmt]) -> Option<Branch> {
+    struct Jumps(bool);
+    impl<'a> Visitor<'a> for Jumps {
+        fn visit_stmt(&mut self, statement: &'a Stmt) {
+            match statement {
+                Stmt::Return(_) | Stmt::Break(_) | Stmt::Continue(_) => self.0 = true,
+                _ => walk_stmt(self, statement),
+            }
+        }
+    }
+    let mut jumps = Jumps(false);
+    jumps.visit_body(body);
+    let last = body.last()?.range();
+    (!jumps.0).then_some(Branch { test: test.range(), last })
 }
