@@ -1,11 +1,11 @@
 //! Runs the rules over the histories, and says of every finding whether it can be fixed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
-use safemig_transforms::analysis::{Finding, Fixed, History, Part, Report, Verdict};
+use safemig_transforms::analysis::{Finding, Fixed, History, Part, Permissions, Report, Shared, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::recipe::Applicability;
@@ -15,6 +15,7 @@ use safemig_transforms::suppression;
 
 use crate::cli;
 use crate::config::Config;
+use crate::imports;
 use crate::project::{Environment, Group};
 use crate::scope::{Aside, Limits};
 use crate::selection::{self, Layer, RuleSet, Selector};
@@ -157,6 +158,8 @@ pub(crate) struct Judged<'a> {
     ignored: Vec<&'a RuleSet>,
     /// The new revision that fixes what this one leaves behind, as reports show it.
     pub(crate) followed_by: Option<String>,
+    /// The migration with what it needs for the fixes in modules that it calls, and what is found then.
+    base: Option<Box<(Migration, Report)>>,
 }
 
 /// The file of a revision that a migration is cut into.
@@ -185,33 +188,47 @@ impl PartFile {
 }
 
 impl Judged<'_> {
+    /// What the fixes of the file itself start from.
+    pub(crate) fn base(&self) -> (&Migration, &Report) {
+        self.base.as_deref().map_or((self.migration, &self.report), |(migration, report)| (migration, report))
+    }
+
     /// Try out every fix: first the comments, which are no part of what a migration does.
     fn try_out(&mut self, rules: &Rules) {
         let refusal =
             |ignore: &suppression::Finding| rules.refusal_of(&ignore.rule.name(), Applicability::Safe);
-        let removed = self.report.ignores.iter().filter(|ignore| refusal(ignore).is_none());
-        let tidy = (!self.report.ignores.is_empty())
-            .then(|| suppression::remove(&self.migration.module, removed))
+        let (base, base_report) = self.base();
+        let removed = base_report.ignores.iter().filter(|ignore| refusal(ignore).is_none());
+        let tidy = (!base_report.ignores.is_empty())
+            .then(|| suppression::remove(&base.module, removed))
             .flatten()
-            .filter(|text| text != self.migration.module.source())
-            .and_then(|text| self.migration.edited(text).ok())
+            .filter(|text| text != base.module.source())
+            .and_then(|text| base.edited(text).ok())
             .and_then(|parsed| match parsed {
                 Parsed::Migration(tidy) => Some((self.report_on(&tidy, rules), *tidy)),
                 Parsed::Other => None,
             })
             // What is found does not depend on comments that suppress nothing.
-            .filter(|(report, _)| report.findings.len() == self.report.findings.len());
+            .filter(|(report, _)| report.findings.len() == base_report.findings.len());
         let (migration, report) = match &tidy {
             Some((report, tidy)) => (tidy, report),
-            None => (self.migration, &self.report),
+            None => (base, base_report),
         };
         let Fixed { source, verdicts, left, parts, uncut } =
             self.fix_chosen(migration, report, rules, self.group.settings.split, &|_| true);
-        self.verdicts = verdicts
-            .into_iter()
-            .zip(&self.report.findings)
-            .map(|(verdict, finding)| told(verdict, finding, rules))
-            .collect();
+        let mut of_base: BTreeMap<_, VecDeque<Verdict>> = BTreeMap::new();
+        for (finding, verdict) in base_report.findings.iter().zip(verdicts) {
+            of_base.entry(finding.key()).or_default().push_back(verdict);
+        }
+        let verdicts = self.report.findings.iter().map(|finding| {
+            // What is not there any more is fixed in a module.
+            let verdict = of_base.get_mut(&finding.key()).and_then(VecDeque::pop_front);
+            told(verdict.unwrap_or(Verdict::Fixed { notes: Vec::new() }), finding, rules)
+        });
+        let verdicts: Vec<_> = verdicts.collect();
+        let edited =
+            (base.module.source() != self.migration.module.source()).then(|| base.module.source().to_owned());
+        self.verdicts = verdicts;
         self.ignores = self
             .report
             .ignores
@@ -222,7 +239,7 @@ impl Judged<'_> {
                 None => Ok(()),
             })
             .collect();
-        self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source()));
+        self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source())).or(edited);
         self.left = left;
         self.cut_into(parts);
         self.uncut = uncut;
@@ -239,7 +256,7 @@ impl Judged<'_> {
         let left = if self.ignores.iter().all(Result::is_ok) {
             Vec::new()
         } else if let Some(Ok(Parsed::Migration(fixed))) =
-            self.fixed.clone().map(|text| self.migration.edited(text))
+            self.fixed.clone().map(|text| self.base().0.edited(text))
         {
             self.report_on(&fixed, rules).ignores
         } else {
@@ -252,8 +269,8 @@ impl Judged<'_> {
     pub(crate) fn fixed_rules(&self) -> impl Iterator<Item = String> {
         let ignores = self.report.ignores.iter().zip(&self.ignores);
         self.fixed_findings()
-            // What a new revision fixes is its own.
-            .filter(|finding| finding.new_revision().is_empty())
+            // What a new revision or a module fixes is its own.
+            .filter(|finding| finding.new_revision().is_empty() && finding.module().is_none())
             .map(|finding| finding.rule.name())
             .chain(ignores.filter(|(_, verdict)| verdict.is_ok()).map(|(ignore, _)| ignore.rule.name()))
     }
@@ -306,6 +323,18 @@ impl Judged<'_> {
         self.ignores = self.ignores.iter().map(|_| Err(NOT_WRITTEN.to_owned())).collect();
     }
 
+    /// A module could not be written.
+    fn module_not_written(&mut self, module: &str) {
+        for (finding, verdict) in self.report.findings.iter().zip(&mut self.verdicts) {
+            if finding.module() == Some(module) && verdict.is_ok() {
+                *verdict = Err(NOT_WRITTEN.to_owned());
+                let mut left = finding.clone();
+                left.fix = Err(NOT_WRITTEN.to_owned());
+                self.left.push(left);
+            }
+        }
+    }
+
     /// The new revision could not be written.
     pub(crate) fn not_followed(&mut self, path: &str) {
         if self.followed_by.as_deref() != Some(path) {
@@ -332,7 +361,7 @@ impl Judged<'_> {
 
     /// Check another text of the migration, in its place in the history.
     pub(crate) fn report_on(&self, edited: &Migration, rules: &Rules) -> Report {
-        self.report.of_edited(edited, &self.group.settings, &self.selected(rules))
+        self.base().1.of_edited(edited, &self.group.settings, &self.selected(rules))
     }
 
     /// Fix what is `chosen` in a text of the migration, and no fix that is refused.
@@ -510,21 +539,102 @@ fn reason_in_environment(finding: &environment::Finding, rules: &Rules) -> Strin
     }
 }
 
+/// What came out for a module of the project.
+#[derive(Debug)]
+pub(crate) struct JudgedModule<'a> {
+    pub(crate) file: &'a imports::File,
+    /// The text after the fix; `None` when it could not be written.
+    pub(crate) fixed: Option<String>,
+    /// The rules of the findings at its callers that the fix removes, as often as it does.
+    pub(crate) rules: Vec<String>,
+}
+
+impl JudgedModule<'_> {
+    /// The fix could not be applied: everything is as it was for those who call it.
+    pub(crate) fn not_written(&mut self, judged: &mut [Judged]) {
+        self.fixed = None;
+        self.rules.clear();
+        for one in judged {
+            one.module_not_written(&self.file.name);
+        }
+    }
+}
+
 /// Check a history and try out the fixes of what is reported.
 ///
 /// # Errors
 /// What limits the revisions doesn't fit the history.
 pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged<'a>>> {
     let aside = rules.limits.aside(group)?;
-    let mut reports: Vec<Option<Report>> =
-        reports_with(group, &group.history, rules, &aside).into_iter().map(Some).collect();
+    let reports = reports_with(group, &group.history, rules, &aside);
+    Ok(judge_reports(group, rules, &aside, reports, None))
+}
+
+/// Likewise, with fixes in the modules of the project that it calls.
+///
+/// # Errors
+/// What limits the revisions doesn't fit the history.
+pub(crate) fn judge_with_modules<'a>(
+    group: &'a Group,
+    rules: &'a Rules,
+) -> Result<(Vec<Judged<'a>>, Vec<JudgedModule<'a>>)> {
+    let aside = rules.limits.aside(group)?;
+    let mut reports = reports_with(group, &group.history, rules, &aside);
+    let migration = |index: usize, finding: &Finding| {
+        let path = &group.history.migrations[index].path;
+        if !group.files[index].reported {
+            Err(format!(
+                "it stands in a function that {path} calls, too, which is not among the files to fix"
+            ))
+        } else if aside.contains_key(&index) {
+            Err(format!("it stands in a function that {path} calls, too, which is not to be changed"))
+        } else {
+            rules.refusal(finding).map_or(Ok(()), Err)
+        }
+    };
+    let permissions = Permissions {
+        migration: &migration,
+        functions: &|name, names| imports::may_edit(group, name, names),
+    };
+    let selected = selection(group, rules, &aside);
+    let shared = group.history.fix_shared(&mut reports, &group.settings, &selected, &permissions);
+    drop(selected);
+    let Some(Shared { modules, history, reports: after }) = shared else {
+        return Ok((judge_reports(group, rules, &aside, reports, None), Vec::new()));
+    };
+    let base = history.migrations.into_iter().zip(after).collect();
+    let judged = judge_reports(group, rules, &aside, reports, Some(base));
+    let modules = modules.into_iter().filter_map(|(name, fixed)| {
+        let file = group.modules.iter().find(|file| file.name == name)?;
+        let fixes = judged.iter().flat_map(Judged::fixed_findings);
+        let rules =
+            fixes.filter(|finding| finding.module() == Some(&name)).map(|finding| finding.rule.name());
+        Some(JudgedModule { file, fixed: Some(fixed), rules: rules.collect() })
+    });
+    let modules = modules.collect();
+    Ok((judged, modules))
+}
+
+/// Try out the fixes of what was found.
+fn judge_reports<'a>(
+    group: &'a Group,
+    rules: &'a Rules,
+    aside: &BTreeMap<usize, Aside>,
+    reports: Vec<Report>,
+    base: Option<Vec<(Migration, Report)>>,
+) -> Vec<Judged<'a>> {
+    let mut reports: Vec<Option<Report>> = reports.into_iter().map(Some).collect();
+    let mut base: Vec<Option<_>> = match base {
+        Some(base) => base.into_iter().map(|one| Some(Box::new(one))).collect(),
+        None => reports.iter().map(|_| None).collect(),
+    };
     let reported: Vec<_> = group
         .reported()
-        .filter_map(|(index, migration)| Some((index, migration, reports[index].take()?)))
+        .filter_map(|(index, migration)| Some((index, migration, reports[index].take()?, base[index].take())))
         .collect();
-    Ok(reported
+    reported
         .into_par_iter()
-        .map(|(index, migration, report)| {
+        .map(|(index, migration, report, base)| {
             let path = &group.files[index].path;
             let mut judged = Judged {
                 group,
@@ -541,11 +651,12 @@ pub(crate) fn judge<'a>(group: &'a Group, rules: &'a Rules) -> Result<Vec<Judged
                 aside: aside.get(&index).copied(),
                 ignored: rules.ignored(path),
                 followed_by: None,
+                base,
             };
             judged.try_out(rules);
             judged
         })
-        .collect())
+        .collect()
 }
 
 /// What is found in a history that has the files of a group, or rewritten ones.
@@ -562,17 +673,25 @@ fn reports_with(
     rules: &Rules,
     aside: &BTreeMap<usize, Aside>,
 ) -> Vec<Report> {
+    history.check(&group.settings, &selection(group, rules, aside))
+}
+
+/// Which rules apply to which file of a history.
+fn selection<'a>(
+    group: &'a Group,
+    rules: &'a Rules,
+    aside: &BTreeMap<usize, Aside>,
+) -> impl Fn(&str, &str) -> bool + Sync + use<'a> {
     let paths = || group.history.migrations.iter().map(|migration| migration.path.as_str());
     let ignored: BTreeMap<&str, Vec<&RuleSet>> =
         paths().zip(&group.files).map(|(path, file)| (path, rules.ignored(&file.path))).collect();
     let skipped: BTreeSet<&str> =
         paths().enumerate().filter(|(index, _)| aside.contains_key(index)).map(|(_, path)| path).collect();
-    let selected = |path: &str, rule: &str| {
+    move |path: &str, rule: &str| {
         rules.selected.contains(rule)
             && !skipped.contains(path)
             && !ignored.get(path).is_some_and(|ignored| ignored.iter().any(|rules| rules.contains(rule)))
-    };
-    history.check(&group.settings, &selected)
+    }
 }
 
 /// A verdict with the reason in every case.

@@ -13,8 +13,8 @@ use safemig_transforms::recipe::Applicability;
 use safemig_transforms::revision::Steps;
 
 use crate::analysis::{NOT_WRITTEN, Rules};
-use crate::naming_convention::FOREIGN;
 use crate::project::{Group, shown};
+use crate::sources::FOREIGN;
 use crate::walk;
 use crate::write::Change;
 

@@ -2,19 +2,39 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use safemig_transforms::layout::SupportModule;
 use safemig_transforms::migration::Migration;
-use safemig_transforms::operations::Modules;
+use safemig_transforms::operations::{ELSEWHERE, Entrance, Modules, Uses};
 use safemig_transforms::python::Module;
 
 use crate::locate::AlembicProject;
+use crate::project::{Group, shown};
+use crate::sources::FOREIGN;
 
 /// Modules that take functions from modules are followed this deep.
 const MAX_DEPTH: usize = 3;
+
+/// A module of the project.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    /// As it is imported.
+    pub(crate) name: String,
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// The path as reports show it.
+    pub(crate) shown: String,
+    pub(crate) source: String,
+}
+
+/// The names of the functions of other modules that the migrations call.
+pub(crate) fn called(migrations: &[Migration]) -> BTreeSet<String> {
+    let paths = migrations.iter().flat_map(Migration::foreign);
+    paths.filter_map(|path| Some(path.rsplit_once('.')?.1.to_owned())).collect()
+}
 
 /// Read the modules that the migrations call, and the migrations again with them. The support module is there with all of
 /// its functions, since rewritten migrations may call any.
@@ -22,22 +42,36 @@ pub(crate) fn resolve(
     migrations: &mut [Migration],
     project: &AlembicProject,
     support: Option<&SupportModule>,
-) {
-    let mut modules: Vec<(String, PathBuf)> = Vec::new();
+    directory: &Path,
+) -> Vec<File> {
+    let mut modules: Vec<File> = Vec::new();
+    let mut parsed = Modules::default();
     for _ in 0..MAX_DEPTH {
         let called: BTreeSet<&str> = migrations
             .iter()
             .flat_map(Migration::foreign)
             .filter_map(|path| Some(path.rsplit_once('.')?.0))
-            .filter(|module| !modules.iter().any(|(known, _)| known == module))
+            .filter(|module| !modules.iter().any(|known| known.name == **module))
             .collect();
-        let found: Vec<(String, PathBuf)> =
-            called.into_iter().filter_map(|name| Some((name.to_owned(), file(name, project)?))).collect();
+        let found: Vec<File> = called
+            .into_iter()
+            .filter_map(|name| {
+                let path = file(name, project)?;
+                // One that can't be read is as good as one that is not there.
+                let source = fs::read_to_string(&path).ok()?;
+                Some(File { name: name.to_owned(), shown: shown(&path, directory), path, source })
+            })
+            .collect();
         if found.is_empty() {
             break;
         }
+        for file in &found {
+            if let Ok(module) = Module::parse(file.source.clone()) {
+                parsed.insert(file.name.clone(), module);
+            }
+        }
         modules.extend(found);
-        let parsed = Arc::new(parse(&modules));
+        let parsed = Arc::new(parsed.clone());
         migrations.par_iter_mut().for_each(|migration| {
             let calls = migration
                 .foreign()
@@ -50,23 +84,48 @@ pub(crate) fn resolve(
     if let Some(support) = support
         && let Some(module) = support.whole()
     {
-        let mut parsed = parse(&modules);
         parsed.insert(support.name().to_owned(), module);
         let parsed = Arc::new(parsed);
         migrations.par_iter_mut().for_each(|migration| migration.resolve(&parsed));
     }
+    modules
 }
 
-fn parse(modules: &[(String, PathBuf)]) -> Modules {
-    let mut parsed = Modules::default();
-    for (name, path) in modules {
-        // One that can't be read is as good as one that is not there.
-        let source = fs::read_to_string(path).ok();
-        if let Some(module) = source.and_then(|source| Module::parse(source).ok()) {
-            parsed.insert(name.clone(), module);
-        }
+/// Whether functions of a module are the project's own, and nothing but its history uses them.
+///
+/// # Errors
+/// Why they can't be changed.
+pub(crate) fn may_edit(group: &Group, name: &str, entrances: &BTreeSet<Entrance>) -> Result<(), String> {
+    let Some(file) = group.modules.iter().find(|file| file.name == name) else {
+        return Err(ELSEWHERE.to_owned());
+    };
+    if let Some(other) = group.modules.iter().find(|other| other.path == file.path && other.name != name) {
+        return Err(format!("{} is imported as `{name}` and as `{}`", file.shown, other.name));
     }
-    parsed
+    let root = &group.project.root;
+    let below =
+        file.path.strip_prefix(root).or_else(|_| file.path.strip_prefix(root.parent().unwrap_or(root)));
+    let foreign = |part: Component| FOREIGN.iter().any(|name| part.as_os_str() == *name);
+    if !below.is_ok_and(|below| !below.components().any(foreign)) {
+        return Err(format!("it stands in {}, which is not the project's", file.shown));
+    }
+    if let Some(invalid) = group.invalid.first() {
+        return Err(format!("{} can't be read, and may call it, too", invalid.shown));
+    }
+    let known = |path: &Path| {
+        group.modules.iter().any(|file| file.path == path) || group.files.iter().any(|file| file.path == path)
+    };
+    let words: BTreeSet<&str> = entrances.iter().map(|entrance| entrance.name.as_str()).collect();
+    let user = group.sources.files().find(|(path, source)| {
+        !known(path)
+            && words.iter().any(|word| source.contains(word))
+            && Module::parse((*source).to_owned())
+                .map_or(true, |module| !Uses::of(&module, None, entrances).is_empty())
+    });
+    match user {
+        Some((path, _)) => Err(format!("{} uses it, too", shown(path, &group.directory))),
+        None => Ok(()),
+    }
 }
 
 /// The file of a module, near the migrations: in the project, or in the package that the project is.

@@ -16,6 +16,7 @@ mod report;
 mod review;
 mod scope;
 mod selection;
+mod sources;
 mod support;
 mod terminal;
 mod verify;

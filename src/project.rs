@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use memchr::{memchr, memmem};
@@ -24,6 +25,7 @@ use crate::config::{self, Config};
 use crate::imports;
 use crate::locate::{self, AlembicProject, Request};
 use crate::naming_convention::{self, NamingConvention};
+use crate::sources::Sources;
 use crate::support::Support;
 use crate::versions::{self, Places, Versions};
 use crate::walk::{self, Filter, PathGlobs, Problem};
@@ -78,6 +80,12 @@ pub(crate) struct Group {
     pub(crate) invalid: Vec<Invalid>,
     /// Files, as reports show them, whose `revision` or `down_revision` is no text that can be read.
     pub(crate) unclear: Vec<String>,
+    /// The modules of the project that its migrations call.
+    pub(crate) modules: Vec<imports::File>,
+    /// What else speaks of naming conventions, or of functions of those modules.
+    pub(crate) sources: Arc<Sources>,
+    /// What paths are shown relative to.
+    pub(crate) directory: PathBuf,
     pub(crate) settings: Settings,
     pub(crate) versions: Versions,
     pub(crate) naming: NamingConvention,
@@ -404,7 +412,8 @@ fn whole_project(
         })
         .collect();
     let files = walked.files.into_iter().filter(|path| !known.contains(&real(path))).collect();
-    let (read, naming) = rayon::join(|| read_all(files, directory), || naming_convention::find(&project));
+    let (read, search) =
+        rayon::join(|| read_all(files, directory), || naming_convention::Search::new(&project));
     let mut sources = named;
     for mut source in read {
         let excluded = everything && wanted.filter.exclude.matches(&source.path);
@@ -435,7 +444,15 @@ fn whole_project(
     // What comes from standard input goes to standard output, and nothing is written beside it.
     let wants_support = wanted.support_module.filter(|_| wanted.paths != [Path::new("-")]);
     let support = wants_support.map(|name| Support::find(name, &project, directory)).transpose()?;
-    imports::resolve(&mut migrations, &project, support.as_ref().map(|support| &support.module));
+    let called = imports::called(&migrations);
+    let mut words: Vec<&str> = called.iter().map(String::as_str).collect();
+    words.extend(search.words().map(|word| -> &str { word }));
+    let of_support = support.as_ref().map(|support| &support.module);
+    let (sources, modules) = rayon::join(
+        || Sources::read(&project, &words),
+        || imports::resolve(&mut migrations, &project, of_support, directory),
+    );
+    let naming = search.finish(&sources);
     let versions = versions_of(&project.root, wanted);
     let lock_timeout = lock_timeout(&project, directory);
     let mut settings = settings(wanted, &versions, &naming);
@@ -444,7 +461,21 @@ fn whole_project(
     }
     settings.support_module = support.as_ref().map(|support| support.module.name().to_owned());
     let history = History::new(migrations, &settings);
-    Ok(Group { project, history, files, invalid, unclear, settings, versions, naming, lock_timeout, support })
+    Ok(Group {
+        project,
+        history,
+        files,
+        invalid,
+        unclear,
+        modules,
+        sources: Arc::new(sources),
+        directory: directory.to_path_buf(),
+        settings,
+        versions,
+        naming,
+        lock_timeout,
+        support,
+    })
 }
 
 /// Where a project gives its connections a `lock_timeout`, as far as it can be seen: in its `env.py`, or

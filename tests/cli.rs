@@ -934,37 +934,6 @@ fn a_lock_timeout_is_written_only_where_it_is_configured_and_not_there_yet() {
 }
 
 #[test]
-fn functions_of_other_modules_are_followed_and_reported_where_they_are_called() {
-    const CALLS: &str = "from alembic import op\nfrom app.migrations import add_index, utils\n\n\
-        revision = 'bbb'\ndown_revision = 'aaa'\n\n\ndef upgrade():\n    add_index('a', 'ix_a_id', ['id'])\n    \
-        utils.add_both('a')\n\n\ndef downgrade():\n    pass\n";
-    let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", CALLS.as_bytes())]);
-    project.write("app/migrations/__init__.py", b"from app.migrations.utils import add_index\n");
-    project.write(
-        "app/migrations/utils.py",
-        b"from alembic import op\n\n\ndef add_index(table, name, columns):\n    if has_index(table, name):\n        \
-          return\n    op.create_index(name, table, columns)\n\n\ndef add_both(table):\n    \
-          add_index(table, f'ix_{table}_1', ['id'])\n    op.execute(f'CREATE INDEX ix_{table}_2 ON {table} (id)')\n",
-    );
-    let run =
-        project.run(&["check", "--ignore=ensure-index-not-covered", "--output-format=json"]).ends_with(1);
-    let found = run.json();
-    let found: Vec<(&str, u64)> = found
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|finding| {
-            let reason = finding["not_fixed"].as_str().expect("it is not fixed");
-            assert!(reason.contains("another module"), "{finding}");
-            (finding["message"].as_str().expect("text"), finding["location"]["row"].as_u64().expect("a line"))
-        })
-        .collect();
-    let message = |name: &str| format!("Creating index `{name}` blocks writes to `a` until it is built");
-    let expected = [message("ix_a_id"), message("ix_a_1"), message("ix_a_2")];
-    assert_eq!(found, expected.iter().map(String::as_str).zip([9, 10, 10]).collect::<Vec<_>>());
-}
-
-#[test]
 fn a_range_of_revisions() {
     let project = Project::new(&[
         ("aaa.py", BASE.as_bytes()),

@@ -51,6 +51,7 @@ fixtures! {
     inline_constraints
     lock_timeout
     mixed_revision
+    modules
     not_null
     partitions
     primary_key

@@ -15,7 +15,11 @@ pub(super) fn run(arguments: &CheckArgs, global: &Global, terminal: &Terminal) -
     if let Some(status) = show::instead(&session, &common.output, terminal)? {
         return Ok(status);
     }
-    let mut judged = session.judge()?;
+    // Only one file comes back from standard input.
+    let mut judged = match session.histories.stdin {
+        Some(_) => session.judge()?,
+        None => session.judge_with_modules()?.0,
+    };
     let environments = session.judge_environments()?;
     if let Some(why) = &arguments.add_ignore {
         return add_ignore::run(&session, &judged, &environments, why, terminal);

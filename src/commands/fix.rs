@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::interactive::{self, Agreed};
 use super::{Session, emit, show, together};
 use crate::Status;
-use crate::analysis::{Judged, JudgedEnvironment, NOT_REVIEWED};
+use crate::analysis::{Judged, JudgedEnvironment, JudgedModule, NOT_REVIEWED};
 use crate::application::JudgedApplication;
 use crate::cli::{Common, FixArgs, Global};
 use crate::follow_up::NewFile;
@@ -35,13 +35,15 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         // What was read may be half of what was written.
         session = read()?;
     }
-    let mut judged = session.judge()?;
+    // A review is about the migrations that are there, and only one file comes back from standard input.
+    let alone = prompt.is_some() || session.histories.stdin.is_some();
+    let (mut judged, mut modules) =
+        if alone { (session.judge()?, Vec::new()) } else { session.judge_with_modules()? };
     let mut environments = session.judge_environments()?;
     let mut applications = session.judge_applications();
     let mut created = if prompt.is_none() {
         session.follow_up(&mut judged, &mut applications)
     } else {
-        // A review is about the migrations that are there.
         for one in &mut applications {
             one.leave(NOT_REVIEWED);
         }
@@ -61,7 +63,9 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
         failed |= !write(&mut judged, &mut environments, terminal);
     } else if stdin.is_none() && !arguments.dry_run {
         failed |= !together::write_support(&mut support, &mut judged, terminal);
-        failed |= !write(&mut judged, &mut environments, terminal);
+        let revisions = write(&mut judged, &mut environments, terminal);
+        failed |= !write_modules(&mut modules, &mut judged, revisions, terminal);
+        failed |= !revisions;
         let groups = &session.histories.groups;
         failed |= !together::write(groups, &mut created, &mut judged, &mut applications, terminal);
     }
@@ -73,7 +77,7 @@ pub(super) fn run(arguments: &FixArgs, global: &Global, terminal: &Terminal) -> 
     // What was left in a review was seen there.
     diagnostics.sort_by_key(|one| one.is_left_because(DECLINED));
     let told = diagnostics.partition_point(|one| !one.is_left_because(DECLINED));
-    let changes = changes(&judged, &environments, &applications, &created, &support);
+    let changes = changes(&judged, &environments, &modules, &applications, &created, &support);
 
     match stdin {
         _ if arguments.dry_run => terminal.print(&diffs(&changes, terminal))?,
@@ -145,6 +149,30 @@ fn write(judged: &mut [Judged], environments: &mut [JudgedEnvironment], terminal
     errors.is_empty() && cut
 }
 
+/// Write every module that changes. What its callers need for that is there already, or it is left as it is.
+fn write_modules(
+    modules: &mut [JudgedModule],
+    judged: &mut [Judged],
+    callers: bool,
+    terminal: &Terminal,
+) -> bool {
+    let mut all = true;
+    for one in modules {
+        let Some(fixed) = &one.fixed else { continue };
+        let result = if callers {
+            write::write_atomically(&one.file.path, fixed.as_bytes(), one.file.source.as_bytes())
+                .map_err(|error| terminal.error(&error.to_string()))
+        } else {
+            Err(())
+        };
+        if result.is_err() {
+            one.not_written(judged);
+            all = false;
+        }
+    }
+    all
+}
+
 /// A file that the fixes change.
 pub(super) struct Change<'a> {
     /// As reports show it.
@@ -162,17 +190,22 @@ pub(super) struct Change<'a> {
 pub(super) fn changed_files<'a>(
     judged: &'a [Judged],
     environments: &'a [JudgedEnvironment],
+    modules: &'a [JudgedModule],
 ) -> impl Iterator<Item = (&'a Path, Option<&'a str>, &'a str)> {
     let environments = environments
         .iter()
         .filter_map(|one| Some((one.path, Some(one.environment.module.source()), one.fixed.as_deref()?)));
-    judged.iter().flat_map(Judged::changes).chain(environments)
+    let modules = modules.iter().filter_map(|one| {
+        Some((one.file.path.as_path(), Some(one.file.source.as_str()), one.fixed.as_deref()?))
+    });
+    judged.iter().flat_map(Judged::changes).chain(environments).chain(modules)
 }
 
 /// What is changed, revisions first.
 pub(super) fn changes<'a>(
     judged: &'a [Judged],
     environments: &'a [JudgedEnvironment],
+    modules: &'a [JudgedModule],
     applications: &'a [JudgedApplication],
     created: &'a [NewFile],
     support: &'a [Completed<'a>],
@@ -226,6 +259,11 @@ pub(super) fn changes<'a>(
             }
         })
     });
+    let modules = modules.iter().filter_map(|one| {
+        let new = one.fixed.as_ref()?;
+        let (path, old) = (&one.file.shown, Some(one.file.source.as_str()));
+        Some(Change { path, old, new, rules: one.rules.clone(), is_support: false })
+    });
     let support = support.iter().map(|one| Change {
         path: &one.support.shown,
         old: one.support.module.source(),
@@ -233,7 +271,8 @@ pub(super) fn changes<'a>(
         rules: Vec::new(),
         is_support: true,
     });
-    revisions.chain(parts).chain(environments).chain(created).chain(models).chain(support).collect()
+    let revisions = revisions.chain(parts).chain(environments).chain(modules);
+    revisions.chain(created).chain(models).chain(support).collect()
 }
 
 pub(super) fn diffs(changes: &[Change], terminal: &Terminal) -> String {

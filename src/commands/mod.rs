@@ -24,7 +24,7 @@ use safemig_transforms::rules;
 use safemig_transforms::suppression::Suppressions;
 
 use crate::Status;
-use crate::analysis::{self, Judged, JudgedEnvironment, Rules};
+use crate::analysis::{self, Judged, JudgedEnvironment, JudgedModule, Rules};
 use crate::application::JudgedApplication;
 use crate::cli::{Cli, Command, Format, Global, Input, Output};
 use crate::config::{self, Config, Split};
@@ -231,6 +231,17 @@ impl Session {
         Ok(all)
     }
 
+    /// Likewise, with fixes in the modules that they call.
+    fn judge_with_modules(&self) -> Result<(Vec<Judged<'_>>, Vec<JudgedModule<'_>>)> {
+        let (mut all, mut modules) = (Vec::new(), Vec::new());
+        for group in &self.histories.groups {
+            let (judged, of_group) = analysis::judge_with_modules(group, &self.rules)?;
+            all.extend(judged);
+            modules.extend(of_group);
+        }
+        Ok((all, modules))
+    }
+
     /// The new revisions that fix what is to be fixed that way. The verdicts say so.
     fn follow_up(&self, judged: &mut [Judged], applications: &mut [JudgedApplication]) -> Vec<NewFile> {
         let from_stdin = self.histories.stdin.is_some();
@@ -335,11 +346,15 @@ impl Session {
         }
     }
 
-    /// How many of these files are the application's.
+    /// How many of these files are the application's, the modules that revisions call among them.
     fn of_applications(&self, paths: &BTreeSet<&str>) -> usize {
         let files = self.histories.applications.iter().flat_map(|files| &files.application.files);
-        let found: BTreeSet<&str> =
-            files.map(|file| file.path.as_str()).filter(|path| paths.contains(path)).collect();
+        let modules = self.histories.groups.iter().flat_map(|group| &group.modules);
+        let found: BTreeSet<&str> = files
+            .map(|file| file.path.as_str())
+            .chain(modules.map(|file| file.shown.as_str()))
+            .filter(|path| paths.contains(path))
+            .collect();
         found.len()
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -45,11 +46,12 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         ),
     };
     let journal = together::journal(group);
-    let judged = session.judge()?;
+    let (judged, modules) = session.judge_with_modules()?;
     let environments = session.judge_environments()?;
     check(group, &judged, &session.rules)?;
     interrupt.check()?;
-    let mut changes: Vec<Change> = fix::changed_files(&judged, &environments).map(together::change).collect();
+    let mut changes: Vec<Change> =
+        fix::changed_files(&judged, &environments, &modules).map(together::change).collect();
     let support = session.support(&judged, &[]);
     changes.extend(support.iter().map(|one| Change {
         path: one.support.path.clone(),
@@ -61,7 +63,8 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     }
     let proofs = if arguments.verify && !changes.is_empty() {
         let version = arguments.input.alembic.postgres_version;
-        verify::prove(&session, Rewrite::Fix(&judged, &[]), version, &arguments.proof, &interrupt, terminal)?
+        let claim = Rewrite::Fix(&judged, &modules, &[]);
+        verify::prove(&session, claim, version, &arguments.proof, &interrupt, terminal)?
     } else {
         Vec::new()
     };
@@ -80,6 +83,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         group,
         judged: &judged,
         environments: &environments,
+        modules: &modules,
         rules: &session.rules,
         broken: session.broken(),
         dry_run,
@@ -99,7 +103,8 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         None => terminal.print(&render(terminal))?,
     }
     if arguments.diff {
-        terminal.print(&fix::diffs(&fix::changes(&judged, &environments, &[], &[], &support), terminal))?;
+        let changes = fix::changes(&judged, &environments, &modules, &[], &[], &support);
+        terminal.print(&fix::diffs(&changes, terminal))?;
     }
     let left = report.is_anything_left() || (dry_run && !changes.is_empty());
     Ok(if !session.histories.problems.is_empty() {
@@ -149,11 +154,12 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
     let mut ends = Vec::new();
     for (migration, file) in group.history.migrations.iter().zip(&group.files) {
         let one = fixed.get(migration.path.as_str());
+        let base = one.map_or(migration, |one| one.base().0);
         let source = one.map_or_else(|| migration.module.source(), |one| one.source());
         let parts = one.iter().flat_map(|one| &one.parts).map(|part| &*part.part.source);
         let first = migrations.len();
         for source in parts.chain([source]) {
-            match migration.edited(source.to_owned()) {
+            match base.edited(source.to_owned()) {
                 Ok(Parsed::Migration(rewritten)) => migrations.push(*rewritten),
                 _ => bail!("{}: it would be no revision any more; nothing was written", migration.path),
             }
@@ -184,14 +190,19 @@ fn check(group: &Group, judged: &[Judged], rules: &Rules) -> Result<()> {
         files,
         invalid: Vec::new(),
         unclear: Vec::new(),
+        modules: group.modules.clone(),
+        sources: Arc::clone(&group.sources),
+        directory: group.directory.clone(),
         settings: group.settings.clone(),
         versions: group.versions.clone(),
         naming: group.naming.clone(),
         lock_timeout: group.lock_timeout.clone(),
         support: group.support.clone(),
     };
-    if let Some(one) = analysis::judge(&again, rules)?.iter().find(|one| one.fixed.is_some()) {
-        bail!("{}: a second run would change it again; nothing was written", one.migration.path);
+    let (judged, modules) = analysis::judge_with_modules(&again, rules)?;
+    let revision = judged.iter().find(|one| one.fixed.is_some()).map(|one| one.migration.path.as_str());
+    if let Some(path) = revision.or(modules.first().map(|one| one.file.shown.as_str())) {
+        bail!("{path}: a second run would change it again; nothing was written");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use safemig_transforms::operations::OperationKind;
 
 use super::Session;
 use crate::Status;
-use crate::analysis::Judged;
+use crate::analysis::{Judged, JudgedModule};
 use crate::cli::{self, Global, VerifyArgs};
 use crate::follow_up::NewFile;
 use crate::project::{self, Group};
@@ -27,15 +27,15 @@ use crate::write;
 pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) -> Result<Status> {
     let session = Session::new(&arguments.input, None, global, terminal)?;
     // With `--against`, the rewrite is there already.
-    let (mut judged, mut created) = (Vec::new(), Vec::new());
+    let (mut judged, mut modules, mut created) = (Vec::new(), Vec::new(), Vec::new());
     if arguments.against.is_none() {
-        judged = session.judge()?;
+        (judged, modules) = session.judge_with_modules()?;
         created = session.follow_up(&mut judged, &mut session.judge_applications());
     }
     let interrupt = Interrupt::listen()?;
     let claim = match &arguments.against {
         Some(revision) => Rewrite::Since(revision),
-        None => Rewrite::Fix(&judged, &created),
+        None => Rewrite::Fix(&judged, &modules, &created),
     };
     let version = arguments.input.alembic.postgres_version;
     let proofs = prove(&session, claim, version, &arguments.proof, &interrupt, terminal)?;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &VerifyArgs, global: &Global, terminal: &Terminal) 
 #[derive(Clone, Copy)]
 pub(super) enum Rewrite<'a> {
     /// What `safemig fix` would write, and the revisions that it would add.
-    Fix(&'a [Judged<'a>], &'a [NewFile]),
+    Fix(&'a [Judged<'a>], &'a [JudgedModule<'a>], &'a [NewFile]),
     /// What has changed since a git revision.
     Since(&'a str),
 }
@@ -77,9 +77,9 @@ pub(super) fn prove(
     for (number, group) in session.histories.groups.iter().enumerate() {
         let plan = match rewrite {
             Rewrite::Since(revision) => against(group, revision, session, arguments)?,
-            Rewrite::Fix(judged, created) => {
+            Rewrite::Fix(judged, modules, created) => {
                 let created = created.iter().filter(|file| file.group == number);
-                as_fixed(group, judged, created, session, arguments)?
+                as_fixed(group, judged, modules, created, session, arguments)?
             }
         };
         if !plan.revisions.iter().any(|planned| planned.touched) && plan.added.is_empty() {
@@ -134,13 +134,15 @@ fn environment(arguments: &cli::Proof, session: &Session, group: &Group) -> Resu
 fn as_fixed<'a>(
     group: &Group,
     judged: &[Judged],
+    modules: &[JudgedModule],
     created: impl Iterator<Item = &'a NewFile>,
     session: &Session,
     arguments: &cli::Proof,
 ) -> Result<Plan> {
+    let calls_fixed = |one: &&Judged| one.fixed_findings().any(|finding| finding.module().is_some());
     let fixed: BTreeMap<&str, &Judged> = judged
         .iter()
-        .filter(|one| one.fixed.is_some())
+        .filter(|one| one.fixed.is_some() || calls_fixed(one))
         .map(|one| (one.migration.path.as_str(), one))
         .collect();
     // Several projects may be verified at once.
@@ -150,12 +152,18 @@ fn as_fixed<'a>(
     for one in own {
         for (path, _, source) in one.changes() {
             files.insert(path.to_path_buf(), Some(source.as_bytes().to_vec()));
-            if let Ok(Parsed::Migration(migration)) = one.migration.edited(source.to_owned()) {
+            if let Ok(Parsed::Migration(migration)) = one.base().0.edited(source.to_owned()) {
                 cut.push(*migration);
             }
         }
     }
     let created: Vec<_> = created.collect();
+    let is_own = |one: &&JudgedModule| group.modules.iter().any(|file| std::ptr::eq(file, one.file));
+    for one in modules.iter().filter(is_own) {
+        if let Some(source) = &one.fixed {
+            files.insert(one.file.path.clone(), Some(source.as_bytes().to_vec()));
+        }
+    }
     let mut added = Vec::new();
     for file in &created {
         files.insert(file.path.clone(), Some(file.source.as_bytes().to_vec()));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::{Diagnostic, after, after_in_environment, before, count, markdown::cell};
-use crate::analysis::{Judged, JudgedEnvironment, Rules};
+use crate::analysis::{Judged, JudgedEnvironment, JudgedModule, Rules};
 use crate::project::Group;
 use crate::terminal::Terminal;
 
@@ -14,6 +14,7 @@ pub(crate) struct Report<'a> {
     pub(crate) group: &'a Group,
     pub(crate) judged: &'a [Judged<'a>],
     pub(crate) environments: &'a [JudgedEnvironment<'a>],
+    pub(crate) modules: &'a [JudgedModule<'a>],
     pub(crate) rules: &'a Rules,
     /// What is wrong with the files themselves.
     pub(crate) broken: Vec<Diagnostic<'a>>,
@@ -63,6 +64,11 @@ impl Report<'_> {
         for one in self.environments.iter().filter(|one| one.fixed.is_some()) {
             for finding in one.fixed_findings() {
                 add(finding.rule.name(), one.environment.path.as_str());
+            }
+        }
+        for one in self.modules {
+            for rule in &one.rules {
+                add(rule.clone(), one.file.shown.as_str());
             }
         }
         fixed
@@ -120,18 +126,24 @@ impl Report<'_> {
         let environments = self.environments.iter().filter(|one| one.fixed.is_some()).count();
         let seconds = self.seconds.map_or_else(String::new, |seconds| format!(" ({seconds:.1} s)"));
         let verb = if self.dry_run { "Would rewrite" } else { "Rewrote" };
+        let revisions = self.rewritten();
+        let modules = self.modules.len();
         let parts: usize = self.judged.iter().map(|one| one.parts.len()).sum();
         let into = match parts {
             0 => String::new(),
-            parts => format!(" into {}", grouped(self.rewritten() + parts)),
+            parts => format!(" into {}", grouped(revisions + parts)),
         };
-        match (self.rewritten(), environments) {
-            (0, 0) => format!("Nothing to rewrite{seconds}"),
-            (0, _) => format!("{verb} env.py{seconds}"),
-            (revisions, 0) => format!("{verb} {}{into}{seconds}", numbered(revisions, "revision")),
-            (revisions, _) => {
-                format!("{verb} {}{into} and env.py{seconds}", numbered(revisions, "revision"))
+        let parts = [
+            (revisions > 0).then(|| format!("{}{into}", numbered(revisions, "revision"))),
+            (modules > 0).then(|| numbered(modules, "module")),
+            (environments > 0).then(|| "env.py".to_owned()),
+        ];
+        match parts.into_iter().flatten().collect::<Vec<_>>().as_slice() {
+            [] => format!("Nothing to rewrite{seconds}"),
+            [first @ .., last] if !first.is_empty() => {
+                format!("{verb} {} and {last}{seconds}", first.join(", "))
             }
+            parts => format!("{verb} {}{seconds}", parts.concat()),
         }
     }
 

@@ -1,11 +1,14 @@
 //! Runs the rules over one migration: every call of it is judged as often as it runs, and said once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ruff_text_size::TextRange;
+
+use super::shared::{self, Reasons};
 use super::{Finding, Report, Selection, hold};
 use crate::catalog::Catalog;
 use crate::migration::{Direction, Migration};
-use crate::operations::guard::fragile;
 use crate::operations::sql::UNPARSED;
 use crate::operations::{Object, Operation, OperationKind, TableName};
 use crate::python::value::{Arg, Value};
@@ -18,7 +21,7 @@ use crate::{rerun, suppression};
 pub(super) type CallKey = (u32, u32, usize, usize);
 
 /// What the rules say about one run of an operation.
-struct Instance<'a> {
+pub(super) struct Instance<'a> {
     pub(super) direction: Direction,
     pub(super) operation: &'a Operation,
     pub(super) violation: Option<Judgement>,
@@ -28,7 +31,7 @@ struct Instance<'a> {
     pub(super) design: Vec<Judgement>,
 }
 
-type Judgement = (&'static Rule, Violation);
+pub(super) type Judgement = (&'static Rule, Violation);
 
 /// Where a migration stands in its history.
 pub(super) struct Place<'a> {
@@ -37,6 +40,50 @@ pub(super) struct Place<'a> {
     /// The database after all revisions.
     pub(super) end: &'a Catalog,
     pub(super) is_head: bool,
+    /// Why operations in functions of other modules are left alone.
+    pub(super) reasons: &'a Arc<Reasons>,
+}
+
+/// One run of an operation that stands in a function of another module.
+#[derive(Debug, Clone)]
+pub(super) struct Called {
+    /// What tells the call apart in the migration.
+    pub(super) key: CallKey,
+    /// Where the call stands.
+    pub(super) call: TextRange,
+    pub(super) module: String,
+    /// As it stands in its module.
+    pub(super) operation: Operation,
+    pub(super) direction: Direction,
+    pub(super) violation: Option<Judgement>,
+    /// A comment in the migration suppresses the finding.
+    pub(super) suppressed: bool,
+}
+
+impl Called {
+    /// The run of an operation, if that stands elsewhere.
+    fn of(operation: &Operation, direction: Direction) -> Option<Self> {
+        let elsewhere = operation.origin.elsewhere.as_ref()?;
+        Some(Self {
+            key: operation.origin.key(),
+            call: operation.origin.call,
+            module: elsewhere.module.clone(),
+            operation: Operation { origin: elsewhere.origin.clone(), ..operation.clone() },
+            direction,
+            violation: None,
+            suppressed: false,
+        })
+    }
+
+    pub(super) fn instance(&self) -> Instance<'_> {
+        Instance {
+            direction: self.direction,
+            operation: &self.operation,
+            violation: self.violation.clone(),
+            remaining: None,
+            design: Vec::new(),
+        }
+    }
 }
 
 pub(super) fn check_one(
@@ -61,6 +108,7 @@ pub(super) fn check_one(
         end: end.clone(),
         is_head: place.is_head,
         naming: settings.naming.clone(),
+        reasons: Arc::clone(place.reasons),
         ..Report::default()
     };
     let mut run = |direction, before: &Catalog| {
@@ -87,6 +135,10 @@ pub(super) fn check_one(
             let rule = finding.rule.name();
             if let Some(comment) = migration.suppressions.suppresses(&rule, first, last, reason_required) {
                 used.extend(comment.used_for(&rule));
+                let key = finding.operation.origin.key();
+                for called in report.called.iter_mut().filter(|called| called.key == key) {
+                    called.suppressed = true;
+                }
                 report.suppressed.push(finding);
             } else if index != 1 || !changes {
                 changes |= finding.fix.is_ok();
@@ -131,6 +183,7 @@ fn replay<'a>(
     let mut catalog = place.before.clone();
     let mut new_tables: BTreeSet<TableName> = BTreeSet::new();
     let mut instances = Vec::with_capacity(walked.operations.len());
+    let mut called_here = Vec::with_capacity(walked.operations.len());
     let mut fails: Option<String> = None;
     for (index, operation) in walked.operations.iter().enumerate() {
         let context = Context {
@@ -143,7 +196,11 @@ fn replay<'a>(
             end: place.end,
             is_head: place.is_head,
         };
+        // The rules see what can be done where the operation itself stands.
+        let called = Called::of(operation, direction);
+        let asked = called.as_ref().map_or(operation, |called| &called.operation);
         let ask = |remaining| {
+            let operation = if remaining { operation } else { asked };
             // Nothing of a function that fails is ever committed.
             let rules = rules
                 .iter()
@@ -159,6 +216,7 @@ fn replay<'a>(
             Some(found.find(|(_, violation)| violation.fix.is_ok()).unwrap_or(first))
         };
         let (violation, remaining) = (ask(false), ask(true));
+        called_here.push(called);
         let design = rules
             .iter()
             .filter(|rule| walked.fails_at.is_none() && rule.is_about_design())
@@ -203,11 +261,8 @@ fn replay<'a>(
         .filter(|instance| instance.violation.as_ref().is_some_and(|(_, violation)| violation.fix.is_ok()))
         .map(|instance| instance.operation.origin.key())
         .collect();
-    let fragile: BTreeMap<usize, Result<(), String>> = fragile(walked)
-        .into_iter()
-        .map(|guard| (guard, hold::can_be_kept(walked, guard, &fixed, &report.as_expected, settings)))
-        .collect();
-    for mut instance in instances {
+    let fragile = hold::fragile_guards(walked, &fixed, &report.as_expected, settings);
+    for (mut instance, called) in instances.into_iter().zip(called_here) {
         let mut reasons =
             instance.operation.origin.guards.iter().filter_map(|guard| fragile.get(guard)?.clone().err());
         if let Some((_, violation)) = &mut instance.violation
@@ -224,9 +279,21 @@ fn replay<'a>(
                 violation.fix = Err(reason.clone());
             }
         }
+        report.called.extend(called.map(|called| take_over(called, &mut instance, place.reasons)));
         calls.entry(instance.operation.origin.key()).or_default().push(instance);
     }
     catalog
+}
+
+/// What the rules say about an operation of another module is said there, and the call is left.
+fn take_over(mut called: Called, instance: &mut Instance, reasons: &Reasons) -> Called {
+    called.violation.clone_from(&instance.violation);
+    if let Some((_, violation)) = &mut instance.violation
+        && violation.fix.is_ok()
+    {
+        violation.fix = Err(shared::reason(reasons, &called).to_owned());
+    }
+    called
 }
 
 /// A call that can't be changed, or is not in this file, says what it says.
@@ -260,7 +327,7 @@ fn merge_remaining(instances: &[Instance]) -> Option<Finding> {
 }
 
 /// One finding for all runs of a call.
-fn merge<'a>(
+pub(super) fn merge<'a>(
     instances: &'a [Instance<'a>],
     said: impl Fn(&'a Instance<'a>) -> Option<&'a Judgement>,
 ) -> Option<Finding> {
@@ -286,7 +353,9 @@ fn merge<'a>(
             Err("it runs several times, and not the same way each time".to_owned())
         }
         None if !same_shape() => Err("it runs several times, and not the same way each time".to_owned()),
-        None if !first.operation.origin.guards.is_empty() => {
+        None if !first.operation.origin.guards.is_empty()
+            && first.operation.origin.guards_of_call.is_none() =>
+        {
             violation.fix.clone().map(|fix| spelled_out(fix, &recipes))
         }
         None => violation.fix.clone(),

@@ -6,7 +6,7 @@ use super::Report;
 use super::check::CallKey;
 use crate::layout::{Planned, Rerunnable};
 use crate::migration::{Direction, Migration};
-use crate::operations::Operation;
+use crate::operations::{Operation, OperationKind, Walked};
 use crate::recipe::Around;
 use crate::rerun;
 use crate::settings::{Portability, Rerun, Settings};
@@ -36,25 +36,34 @@ impl Early {
     }
 }
 
-/// What is committed early by the blocks that the plans open, and so may run again: how it is made
-/// to, and what can't be.
+/// Which operations get a block of their own.
+pub(super) fn planned(plans: &[Planned]) -> impl Fn(&Operation) -> bool {
+    let commits = |plan: &Planned| plan.recipe.around == Around::AutocommitBlock;
+    let planned: BTreeSet<CallKey> = if plans.iter().any(commits) {
+        plans.iter().map(|plan| plan.operation.origin.key()).collect()
+    } else {
+        BTreeSet::new()
+    };
+    move |operation| planned.contains(&operation.origin.key())
+}
+
+/// What is committed early by the blocks of the `planned` operations, and so may run again: how it is made
+/// to, and what can't be. What stands in functions of other modules is changed there, or not at all.
 pub(super) fn early(
     migration: &Migration,
     report: &Report,
-    plans: &[Planned],
+    is_planned: &dyn Fn(&Operation) -> bool,
+    in_modules: bool,
     portability: Portability,
     settings: &Settings,
     directions: &[Direction],
 ) -> Early {
     let mut early = Early::default();
-    let commits = |plan: &Planned| plan.recipe.around == Around::AutocommitBlock;
-    if settings.rerun == Rerun::Plain || !plans.iter().any(commits) {
+    if settings.rerun == Rerun::Plain {
         return early;
     }
-    let planned: BTreeSet<CallKey> = plans.iter().map(|plan| plan.operation.origin.key()).collect();
     for direction in directions {
         let operations = &migration.walked(*direction).operations;
-        let is_planned = |operation: &Operation| planned.contains(&operation.origin.key());
         let Some(last) =
             operations.iter().rposition(|operation| is_planned(operation) && !operation.autocommit)
         else {
@@ -67,10 +76,18 @@ pub(super) fn early(
             if !report.as_expected.contains(&operation.origin.key()) {
                 continue;
             }
-            let how = match rerun::how(operation, &settings.target) {
+            let elsewhere = operation.origin.elsewhere.as_ref().filter(|_| in_modules);
+            let (module, there) = match elsewhere {
+                Some(elsewhere) => {
+                    let origin = elsewhere.origin.clone();
+                    (Some(elsewhere.module.clone()), Operation { origin, ..operation.clone() })
+                }
+                None => (None, operation.clone()),
+            };
+            let how = match rerun::how(&there, &settings.target) {
                 // Other databases don't know all of these words.
                 rerun::How::With(_)
-                    if operation.origin.sql.is_some()
+                    if there.origin.sql.is_some()
                         && portability > Portability::PostgresOnly
                         && !operation.dialects.only_postgresql() =>
                 {
@@ -82,23 +99,29 @@ pub(super) fn early(
                 rerun::How::AsItIs => {}
                 rerun::How::With(keyword) => {
                     let keyword = Rerunnable {
-                        origin: operation.origin.clone(),
+                        origin: there.origin,
+                        module,
                         keyword,
                         // Looking first hurts nowhere.
                         only_on_postgresql: keyword != "checkfirst"
                             && portability > Portability::PostgresOnly
                             && !operation.dialects.only_postgresql(),
                     };
-                    if !early.keywords.iter().any(|known| known.origin.key() == keyword.origin.key()) {
+                    let is_known = |known: &Rerunnable| {
+                        known.module == keyword.module && known.origin.key() == keyword.origin.key()
+                    };
+                    if !early.keywords.iter().any(is_known) {
                         early.keywords.push(keyword);
                     }
                 }
-                rerun::How::OutsideOfBatch if operation.origin.fixed_in_place.is_none() => {
+                rerun::How::OutsideOfBatch if there.origin.fixed_in_place.is_none() && module.is_none() => {
                     let call = operation.origin.call;
                     if !early.leave.iter().any(|known| known.origin.call == call) {
                         early.leave.push(operation.clone());
                     }
                 }
+                // `if not has_table("a"): create_table("a")`
+                _ if is_looked_for(&there, migration.walked(*direction)) => {}
                 rerun::How::OutsideOfBatch | rerun::How::Impossible => {
                     let line = migration.module.position(operation.origin.statement.start()).line;
                     early.lines.insert(line);
@@ -107,4 +130,15 @@ pub(super) fn early(
         }
     }
     early
+}
+
+/// Whether a condition around an operation asks whether it is done already.
+fn is_looked_for(operation: &Operation, walked: &Walked) -> bool {
+    let kind = &operation.kind;
+    let is_made = matches!(
+        kind,
+        OperationKind::CreateTable { .. } | OperationKind::AddColumn { .. } | OperationKind::CreateIndex(_)
+    );
+    let guards = operation.origin.guards.iter().filter_map(|guard| walked.guards.get(*guard));
+    is_made && guards.into_iter().any(|guard| guard.answers(operation))
 }

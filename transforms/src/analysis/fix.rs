@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::{Place, check_one, stops_writers};
-use super::early::early;
+use super::check::{check_one, stops_writers};
+use super::early::{early, planned};
 use super::together::Together;
 use super::{Finding, Fixed, Key, Report, Selection, Verdict, hold};
 use crate::layout::{Others, Planned};
@@ -75,7 +75,7 @@ impl Report {
         let mut notes: BTreeSet<String> = BTreeSet::new();
         // The indexes that the fixes change on purpose.
         let mut redesigned = BTreeSet::new();
-        let place = Place { before: &self.before, end: &self.end, is_head: self.is_head };
+        let place = self.place();
         let mut owned: Option<(Migration, Report)> = None;
         let mut passes = 0;
         let mut released = false;
@@ -109,7 +109,7 @@ impl Report {
                 .collect();
             let leave_out = Recipe::in_place(Action::LeaveOut);
             plans.extend(inverses.iter().map(|(_, operation)| Planned { operation, recipe: &leave_out }));
-            let early = early(migration, report, &plans, portability, settings, repeated);
+            let early = early(migration, report, &planned(&plans), false, portability, settings, repeated);
             let recipe = rerun::drop_constraint();
             plans.extend(early.leave.iter().map(|operation| Planned { operation, recipe: &recipe }));
             let others = Others { kept: hold::kept(migration, &chosen), ..others(migration, settings) };
@@ -171,6 +171,7 @@ impl Report {
             .iter()
             .filter(|finding| {
                 finding.fix.as_ref().is_ok_and(|recipe| !recipe.steps.is_empty())
+                    && finding.module().is_none()
                     && allowed(finding)
                     && !refused.contains_key(&finding.key())
             })

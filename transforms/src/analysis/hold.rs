@@ -15,12 +15,24 @@ use crate::python::value::Arg;
 use crate::rerun;
 use crate::settings::{Rerun, Settings};
 
+/// The conditions that would not hold a second time, by their places in [`Walked::guards`], and why each can't be kept,
+/// if so; see [`can_be_kept`].
+pub(super) fn fragile_guards(
+    walked: &Walked,
+    fixed: &BTreeSet<CallKey>,
+    as_expected: &BTreeSet<CallKey>,
+    settings: &Settings,
+) -> BTreeMap<usize, Result<(), String>> {
+    let guards = fragile(walked).into_iter();
+    guards.map(|guard| (guard, can_be_kept(walked, guard, fixed, as_expected, settings))).collect()
+}
+
 /// Whether everything that a condition guards can run a second time, so that it is enough to keep its answer. `fixed`
 /// are the operations that a fix makes so, `as_expected` those that do not fail in a first run.
 ///
 /// # Errors
 /// Why not.
-pub(super) fn can_be_kept(
+fn can_be_kept(
     walked: &Walked,
     guard: usize,
     fixed: &BTreeSet<CallKey>,

@@ -1,10 +1,12 @@
 //! Runs the rules over a history, and the layout over what they found.
 
 mod check;
+mod convention;
 mod early;
 mod fix;
 mod hold;
 mod parts;
+mod shared;
 mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,14 +15,15 @@ use std::sync::Arc;
 use ruff_python_ast::token::TokenKind;
 use ruff_text_size::{Ranged, TextRange};
 
-use self::check::{CallKey, Place, check_one};
+use self::check::{CallKey, Called, Place, check_one};
+use self::shared::Reasons;
+pub use self::shared::{Permissions, Shared};
 use crate::catalog::Catalog;
 use crate::history::RevisionMap;
 use crate::migration::{Direction, Migration, Parsed};
-
-use crate::naming::convention::{self, Convention, Named};
-use crate::operations::{Operation, OperationKind, Receiver, TableArg, TableName};
-use crate::python::value::{Dialects, Value};
+use crate::operations::{Operation, OperationKind, Receiver, TableName};
+use crate::python::Module;
+use crate::python::value::Dialects;
 use crate::recipe::{Action, Around, Recipe};
 use crate::revision::NewRevision;
 use crate::rules::Rule;
@@ -76,6 +79,10 @@ pub struct Report {
     contradiction: Option<TextRange>,
     /// What the findings were made with.
     naming: Naming,
+    /// What runs in functions of the project's modules.
+    called: Vec<Called>,
+    /// Why that is left alone there.
+    reasons: Arc<Reasons>,
 }
 
 /// What a fix does to a migration.
@@ -122,7 +129,7 @@ impl History {
         let portability = match settings.other_databases {
             Some(false) => Portability::PostgresOnly,
             Some(true) => Portability::Many,
-            None => match migrations.iter().map(mentions).max().unwrap_or_default() {
+            None => match migrations.iter().map(|one| mentions(&one.module)).max().unwrap_or_default() {
                 Portability::Sqlite if migrations.iter().any(fails_on_sqlite) => Portability::PostgresOnly,
                 found => found,
             },
@@ -158,36 +165,6 @@ impl History {
             }
             _ => reports,
         }
-    }
-
-    /// Whether some name in the history is the one that a naming convention gives: the metadata that
-    /// the migrations run with could be another.
-    fn confirms(&self, convention: &Convention) -> bool {
-        let gives = |table: &TableName,
-                     kind,
-                     given: &Value,
-                     columns: Option<&[String]>,
-                     referent: Option<TableName>| {
-            let referent = referent.as_ref();
-            let name = convention.name(Named { kind, given: None, table, columns, referent });
-            matches!((name, given), (convention::Name::Is(name), Value::Str(given)) if name == *given)
-        };
-        let operations = self
-            .migrations
-            .iter()
-            .flat_map(|migration| migration.upgrade.operations.iter().chain(&migration.downgrade.operations));
-        operations.into_iter().any(|operation| match &operation.kind {
-            OperationKind::CreateTable { table, definition, .. } => table.known().is_some_and(|table| {
-                definition.constraints.iter().any(|constraint| {
-                    gives(&table, constraint.kind, &constraint.name, Some(&constraint.columns), None)
-                })
-            }),
-            OperationKind::AddConstraint(add) => add.table.known().is_some_and(|table| {
-                let referent = add.referent.as_ref().and_then(TableArg::known);
-                gives(&table, add.kind, &add.name.value, add.columns.as_deref(), referent)
-            }),
-            _ => false,
-        })
     }
 
     /// The database after all revisions.
@@ -233,7 +210,8 @@ impl History {
             return Err("the head is not written in a way that can be continued".to_owned());
         };
         let before = self.end(settings);
-        let place = Place { before: &before, end: &before, is_head: true };
+        let reasons = Arc::default();
+        let place = Place { before: &before, end: &before, is_head: true, reasons: &reasons };
         let selected = |_: &str, rule: &str| rule == "only-concurrent-indexes";
         let report = check_one(&migration, &place, settings, &selected);
         let fixed = report.fix(&migration, self.portability, settings, &selected, &|_| true);
@@ -248,6 +226,7 @@ impl History {
         let mut reports = vec![Report::default(); self.migrations.len()];
         let end = self.end(settings);
         let empty = Catalog::empty(settings.naming.clone());
+        let reasons = Arc::default();
         // All that has run so far, in one order; a branch has only what its own ancestors did.
         let mut everything = empty.clone();
         let mut last: Option<usize> = None;
@@ -267,7 +246,8 @@ impl History {
                 before.forget();
                 everything.forget();
             }
-            let place = Place { before: &before, end: &end, is_head: self.map.heads.contains(index) };
+            let is_head = self.map.heads.contains(index);
+            let place = Place { before: &before, end: &end, is_head, reasons: &reasons };
             let report = check_one(migration, &place, settings, selected);
             if in_line[*index] {
                 everything = report.after_upgrade.clone();
@@ -296,11 +276,11 @@ fn fails_on_sqlite(migration: &Migration) -> bool {
     })
 }
 
-/// Which other databases a migration mentions.
-fn mentions(migration: &Migration) -> Portability {
-    let source = migration.module.source();
+/// Which other databases a file mentions.
+fn mentions(module: &Module) -> Portability {
+    let source = module.source();
     let mut found = Portability::PostgresOnly;
-    for token in migration.module.tokens() {
+    for token in module.tokens() {
         let text = match token.kind() {
             TokenKind::Name | TokenKind::String | TokenKind::FStringMiddle => &source[token.range()],
             _ => continue,
@@ -322,8 +302,12 @@ impl Report {
     #[must_use]
     pub fn of_edited(&self, migration: &Migration, settings: &Settings, selected: &Selection) -> Self {
         let settings = &Settings { naming: self.naming.clone(), ..settings.clone() };
-        let place = Place { before: &self.before, end: &self.end, is_head: self.is_head };
-        check_one(migration, &place, settings, selected)
+        check_one(migration, &self.place(), settings, selected)
+    }
+
+    /// Where the migration stands in its history.
+    fn place(&self) -> Place<'_> {
+        Place { before: &self.before, end: &self.end, is_head: self.is_head, reasons: &self.reasons }
     }
 
     /// Whether another text of the migration leads to the same schema, as far as is known. `other` is the report on
@@ -353,6 +337,12 @@ impl Finding {
     /// Whether its fix moves the operation.
     fn moves(&self) -> bool {
         self.fix.as_ref().is_ok_and(|recipe| recipe.around == Around::AutocommitBlock)
+    }
+
+    /// The module of the project whose function the operation stands in, where it is no migration's own.
+    #[must_use]
+    pub fn module(&self) -> Option<&str> {
+        self.operation.origin.elsewhere.as_ref().map(|elsewhere| elsewhere.module.as_str())
     }
 
     /// The table that the operation works on, as far as it is known.

@@ -80,7 +80,8 @@ impl Report {
         let number_of_parts = parts.len();
         for (number, part) in parts.iter_mut().enumerate() {
             let is_last = number + 1 == number_of_parts;
-            let place = Place { before: &before, end: &self.end, is_head: self.is_head && is_last };
+            let is_head = self.is_head && is_last;
+            let place = Place { before: &before, end: &self.end, is_head, reasons: &self.reasons };
             let mut report = check_one(part, &place, settings, selected);
             // What kept something from being rewritten may stand in another part now.
             if let Some(text) = again(&report, part).source {

@@ -74,18 +74,13 @@ impl Catalog {
                     return;
                 };
                 let elements = create.elements.clone().unwrap_or_default();
-                let name = match (&create.name.value, elements.first()) {
-                    (Value::Str(name) | Value::Partial(name), _) => name.clone(),
-                    (Value::None, Some(IndexElement::Column(column))) => {
-                        match self.column_index_name(&table, column) {
-                            Some(name) => name,
-                            None => return self.change(&table, |table| table.complete = false),
-                        }
-                    }
-                    _ => {
-                        self.change(&table, |table| table.complete = false);
-                        return;
-                    }
+                let name = match &create.name.value {
+                    Value::Str(name) | Value::Partial(name) => Some(name.clone()),
+                    Value::None => self.index_name(&table, &elements, create.unique),
+                    _ => None,
+                };
+                let Some(name) = name else {
+                    return self.change(&table, |table| table.complete = false);
                 };
                 let index = Index {
                     table,
@@ -135,14 +130,15 @@ impl Catalog {
                 };
                 let referent = add.referent.as_ref().and_then(TableArg::known);
                 if convention
-                    && add.name.is_none()
+                    && !add.name.exact
+                    && matches!(add.name.value, Value::None | Value::Str(_))
                     && let Some(convention::Name::Is(name)) =
-                        self.by_convention(&table, &constraint, referent.as_ref())
+                        self.by_convention(&table, &constraint, add.name.as_str(), referent.as_ref())
                 {
                     constraint.name = Value::Str(name);
                 }
                 self.add_constraint(&table, &constraint, certain, convention);
-                if let (Some(name), Some(condition)) = (add.name.value.symbol(), &add.condition) {
+                if let (Some(name), Some(condition)) = (constraint.name.symbol(), &add.condition) {
                     self.change(&table, |table| {
                         for known in table.constraints.iter_mut().filter(|known| known.name == name) {
                             known.not_null = not_null_columns(condition);
@@ -299,11 +295,7 @@ impl Catalog {
             }
         }
         for index in &definition.indexes {
-            let name = match (&index.name, index.elements.first()) {
-                (Some(name), _) => Some(name.clone()),
-                (None, Some(IndexElement::Column(column))) => self.column_index_name(table, column),
-                _ => None,
-            };
+            let name = index.name.clone().or_else(|| self.index_name(table, &index.elements, index.unique));
             let Some(name) = name else {
                 self.change(table, |table| table.complete = false);
                 continue;
@@ -534,7 +526,8 @@ impl Catalog {
         let inline = constraint.inline.as_ref().and_then(|inline| inline.as_ref().ok());
         let referent = inline.and_then(|inline| inline.referent.as_ref());
         let referent = referent.map(|(table, _)| TableName::new(table.schema.as_deref(), &table.name));
-        let by_convention = self.by_convention(table, constraint, referent.as_ref()).filter(|_| convention);
+        let by_convention =
+            self.by_convention(table, constraint, None, referent.as_ref()).filter(|_| convention);
         let name = match (&constraint.name, by_convention) {
             (Value::Str(name) | Value::Partial(name), _) => Some(name.clone()),
             (Value::None, Some(convention::Name::Is(name))) => Some(name),
@@ -587,15 +580,16 @@ impl Catalog {
         });
     }
 
-    /// The name that the naming convention gives to a constraint that has none.
+    /// The name that the naming convention gives to a constraint, with the name that its author gave.
     pub(super) fn by_convention(
         &self,
         table: &TableName,
         constraint: &Constraint,
+        given: Option<&str>,
         referent: Option<&TableName>,
     ) -> Option<convention::Name> {
         let columns = (!constraint.columns.is_empty()).then_some(&constraint.columns[..]);
-        let named = Named { kind: constraint.kind, given: None, table, columns, referent };
+        let named = Named { kind: constraint.kind, given, table, columns, referent, unique: None };
         Some(self.naming.convention()?.name(named))
     }
 
@@ -611,6 +605,7 @@ impl Catalog {
     }
 
     fn drop_constraint(&mut self, table: &TableName, name: &str, certain: bool) {
+        let name = &*self.called(table, name);
         self.change(table, |table| {
             let dropped = table.constraints.iter().find(|constraint| constraint.name == name);
             if dropped.is_none_or(|dropped| dropped.kind == ConstraintKind::PrimaryKey) {

@@ -5,6 +5,7 @@
 
 mod apply;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use imbl::OrdMap;
 
 use self::apply::is_automatic;
 use crate::naming;
+use crate::naming::convention::{self, Named};
 use crate::operations::{Column, ConstraintKind, IndexElement, IndexOptions, TableName};
 use crate::settings::Naming;
 
@@ -228,10 +230,26 @@ impl Catalog {
     #[must_use]
     pub fn constraint_presence(&self, table: &TableName, name: &str) -> Presence {
         let Some(known) = self.table(table) else { return Presence::Maybe };
+        let name = &*self.called(table, name);
         match known.constraints.iter().find(|constraint| constraint.name == name) {
             Some(constraint) if constraint.certain => Presence::Yes,
             None if known.complete && !self.may_be_more(name) => Presence::No,
             _ => Presence::Maybe,
+        }
+    }
+
+    /// The name of a constraint that a migration calls by `name`: of a check, a naming convention may take that for a
+    /// part of it (`op.drop_constraint("positive", "t", type_="check")`).
+    pub(super) fn called<'b>(&self, table: &TableName, name: &'b str) -> Cow<'b, str> {
+        let has = |name: &str| {
+            self.table(table)
+                .is_some_and(|known| known.constraints.iter().any(|constraint| constraint.name == name))
+        };
+        let kind = ConstraintKind::Check;
+        let named = Named { kind, given: Some(name), table, columns: None, referent: None, unique: None };
+        match self.naming.convention().map(|convention| convention.name(named)) {
+            Some(convention::Name::Is(whole)) if !has(name) && has(&whole) => Cow::Owned(whole),
+            _ => Cow::Borrowed(name),
         }
     }
 
@@ -416,13 +434,22 @@ impl Catalog {
         tables(self) == tables(other) && indexes(self) == indexes(other) && same_options
     }
 
-    /// The name of the index of `sa.Column(…, index=True)`; `None` when a naming convention gives it one that is not
+    /// The name that SQLAlchemy gives to an index without one; `None` when a naming convention gives it one that is not
     /// known.
     #[must_use]
-    pub fn column_index_name(&self, table: &TableName, column: &str) -> Option<String> {
+    pub fn index_name(&self, table: &TableName, elements: &[IndexElement], unique: bool) -> Option<String> {
+        let mut columns = elements.iter().map(|element| match element {
+            IndexElement::Column(column) => Some(column.clone()),
+            IndexElement::Expression(_) => None,
+        });
         match &self.naming {
-            Naming::Convention { convention, .. } => convention.as_ref()?.index_name(table, column),
-            Naming::Postgres => Some(naming::column_index_name(table.schema.as_deref(), &table.name, column)),
+            Naming::Convention { convention, .. } => {
+                convention.as_ref()?.index_name(table, &columns.collect::<Option<Vec<_>>>()?, unique)
+            }
+            Naming::Postgres => {
+                let column = columns.next()??;
+                Some(naming::column_index_name(table.schema.as_deref(), &table.name, &column))
+            }
         }
     }
 }

@@ -3,16 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruff_python_ast::visitor::Visitor;
-use ruff_python_ast::{ExceptHandler, Stmt, StmtFunctionDef};
+use ruff_python_ast::helpers::any_over_expr;
+use ruff_python_ast::visitor::{Visitor, walk_except_handler, walk_expr, walk_pattern, walk_stmt};
+use ruff_python_ast::{
+    Alias, ExceptHandler, Expr, Parameter, Pattern, PatternMatchAs, Stmt, StmtFunctionDef,
+};
+use ruff_python_parser::parse_expression;
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::Layout;
 use super::helpers::Helper;
-use crate::operations::{Functions, Operation, Receiver};
+use crate::operations::{Functions, Operation, Receiver, callee};
 use crate::python::edit::Edit;
-use crate::python::value::Value;
+use crate::python::value::{Arg, Value};
 use crate::python::{Module, edit};
 
 /// How the file's helpers can call the operations.
@@ -67,16 +71,32 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// The `upgrade` or `downgrade` that an operation stands in.
+    /// The function that an operation stands in with all conditions around it that ask the database.
     pub(super) fn function_around(&self, operation: &Operation) -> Option<&'a StmtFunctionDef> {
+        let guarded_outside = operation.origin.guards_of_call.is_some_and(|guards| guards > 0);
         self.module.body().iter().find_map(|statement| match statement {
             Stmt::FunctionDef(function)
-                if matches!(function.name.as_str(), "upgrade" | "downgrade")
-                    && function.range().contains_range(operation.origin.statement) =>
+                if function.range().contains_range(operation.origin.statement)
+                    && (!guarded_outside || matches!(function.name.as_str(), "upgrade" | "downgrade")) =>
             {
                 Some(function)
             }
             _ => None,
+        })
+    }
+
+    /// Whether an argument means the same at the beginning of a function as where it stands.
+    pub(super) fn holds_at_start(&self, function: &StmtFunctionDef, arg: &Arg) -> bool {
+        let Some(range) = arg.range.filter(|_| arg.code.is_none()) else { return arg.is_spelled_out() };
+        let mut bound = Bound::default();
+        bound.visit_body(&function.body);
+        parse_expression(self.module.text(range)).is_ok_and(|parsed| {
+            !any_over_expr(parsed.expr(), &|expr: &Expr| match expr {
+                Expr::Name(name) => bound.names.contains(name.id.as_str()),
+                Expr::Call(call) => callee(call) != Some("f"),
+                Expr::Lambda(_) | Expr::Named(_) | Expr::Await(_) => true,
+                _ => false,
+            })
         })
     }
 
@@ -268,4 +288,55 @@ pub(super) fn first_of_handler(body: &[Stmt], handler: TextRange) -> Option<Text
     let mut find = Find { handler, first: None };
     find.visit_body(body);
     find.first
+}
+
+/// The names that statements bind, and those that functions in them have as parameters.
+#[derive(Default)]
+struct Bound<'a> {
+    names: BTreeSet<&'a str>,
+}
+
+impl<'a> Visitor<'a> for Bound<'a> {
+    fn visit_stmt(&mut self, statement: &'a Stmt) {
+        match statement {
+            Stmt::FunctionDef(function) => {
+                self.names.insert(function.name.as_str());
+            }
+            Stmt::ClassDef(class) => {
+                self.names.insert(class.name.as_str());
+            }
+            _ => {}
+        }
+        walk_stmt(self, statement);
+    }
+
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::Name(name) = expr
+            && !name.ctx.is_load()
+        {
+            self.names.insert(name.id.as_str());
+        }
+        walk_expr(self, expr);
+    }
+
+    fn visit_parameter(&mut self, parameter: &'a Parameter) {
+        self.names.insert(parameter.name.as_str());
+    }
+
+    fn visit_alias(&mut self, alias: &'a Alias) {
+        self.names.insert(alias.asname.as_ref().unwrap_or(&alias.name).as_str());
+    }
+
+    fn visit_except_handler(&mut self, handler: &'a ExceptHandler) {
+        let ExceptHandler::ExceptHandler(caught) = handler;
+        self.names.extend(caught.name.as_ref().map(ruff_python_ast::Identifier::as_str));
+        walk_except_handler(self, handler);
+    }
+
+    fn visit_pattern(&mut self, pattern: &'a Pattern) {
+        if let Pattern::MatchAs(PatternMatchAs { name: Some(name), .. }) = pattern {
+            self.names.insert(name.as_str());
+        }
+        walk_pattern(self, pattern);
+    }
 }

@@ -54,6 +54,8 @@ impl<'a> Printer<'a> {
         Self { module, renderer, stylist, quote: stylist.quote().as_char(), support: None }
     }
 }
+/// Whether an argument means the same before any condition is looked at.
+pub(super) type Known<'a> = dyn Fn(&Arg) -> bool + 'a;
 
 impl Printer<'_> {
     /// How a helper function is called. What the file has from an earlier rewrite stays in use.
@@ -147,7 +149,8 @@ impl Printer<'_> {
     /// A condition that asks the database decides whether the call is made, and what it would have to be told is
     /// not known outside of it.
     #[expect(clippy::too_many_lines, reason = "one arm per kind of action")]
-    pub(super) fn lines(&self, op: &str, recipe: &Recipe, guarded: bool) -> Result<Lines, String> {
+    pub(super) fn lines(&self, op: &str, recipe: &Recipe, guard: Option<&Known>) -> Result<Lines, String> {
+        let guarded = guard.is_some();
         let mut lines = Lines::default();
         let mut seen_call = false;
         for step in &recipe.steps {
@@ -252,7 +255,9 @@ impl Printer<'_> {
                     continue;
                 }
             };
-            if guarded && is_left_behind(step)? {
+            if let Some(is_known) = guard
+                && is_left_behind(step, is_known)?
+            {
                 lines.first.push(statement);
             } else if seen_call {
                 lines.after.push(statement);
@@ -332,7 +337,7 @@ impl Printer<'_> {
 
     /// `, schema=…`, unless there is none.
     fn schema(&self, schema: &Arg) -> String {
-        if schema.is_none() { String::new() } else { format!(", schema={}", self.argument(schema)) }
+        if schema.is_left_out() { String::new() } else { format!(", schema={}", self.argument(schema)) }
     }
 
     /// The edits that a recipe makes inside of the author's call.
@@ -411,7 +416,7 @@ impl Printer<'_> {
                 .end();
             edits.push(edit::insert(end, format!(", {table}")));
         }
-        if !batch.schema.is_none() {
+        if !batch.schema.is_left_out() {
             keywords.push((schema_keyword, self.argument(&batch.schema)));
         }
     }
@@ -586,7 +591,7 @@ impl<'a> Visitor<'a> for BatchUses<'_> {
 }
 
 /// Whether a step does away with what `if "ix" not in indexes:` would take for done.
-fn is_left_behind(step: &Step) -> Result<bool, String> {
+fn is_left_behind(step: &Step, is_known: &Known) -> Result<bool, String> {
     let (name, table, what) = match &step.action {
         Action::DropInvalidIndex { index, .. } => (index, None, "INVALID index of an interrupted build"),
         Action::DropConstraint { table, name } if step.for_rerun => {
@@ -596,9 +601,9 @@ fn is_left_behind(step: &Step) -> Result<bool, String> {
     };
     let known = match name {
         Name::Chosen(_) => true,
-        Name::Given(arg) => arg.literal,
+        Name::Given(arg) => arg.literal || is_known(arg),
     };
-    if !known || table.is_some_and(|table| !table.is_spelled_out()) {
+    if !known || table.is_some_and(|table| !table.is_spelled_out() && !is_known(table)) {
         return Err(format!("a condition may take the {what} for done"));
     }
     Ok(true)

@@ -64,6 +64,8 @@ impl Planned<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rerunnable {
     pub origin: Origin,
+    /// The module that it stands in, where that is no migration.
+    pub module: Option<String>,
     pub keyword: &'static str,
     /// The call runs on other databases, too, which do not understand the SQL for the keyword.
     pub only_on_postgresql: bool,
@@ -111,7 +113,7 @@ pub struct Kept {
     pub name: String,
 }
 
-/// Rewrite one file.
+/// Rewrite one file. Without plans, its calls only get their keywords.
 #[must_use]
 pub fn rewrite(
     module: &Module,
@@ -287,7 +289,7 @@ impl Layout<'_> {
                     });
                 }
             }
-            if self.placed.is_empty() {
+            if self.placed.is_empty() && !self.plans.is_empty() {
                 return Outcome { refused: self.refused.into_iter().collect(), ..Outcome::default() };
             }
             let covered =

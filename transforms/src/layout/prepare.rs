@@ -6,13 +6,14 @@ use ruff_python_ast::token::TokenKind;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::additions::first_of_handler;
-use super::call::{Lines, Printer, find_call};
+use super::call::{Known, Lines, Printer, find_call};
 use super::helpers::Helper;
 use super::{Kept, Layout, Planned, Rerunnable};
 use super::{sql, timeout};
 use crate::operations::{OperationKind, Origin, Receiver};
 use crate::python::edit;
 use crate::python::edit::Edit;
+use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Step};
 
 /// A plan, ready to print.
@@ -187,12 +188,15 @@ impl Layout<'_> {
             |kept: &&Kept| TextRange::new(kept.test.end(), kept.last.end()).contains_range(origin.statement);
         let keeping = self.kept.iter().filter(around).count();
         let asks = origin.guards.len() > keeping;
-        let lines = printer.lines(op, plan.recipe, asks)?;
+        let function = self.function_around(plan.operation);
+        let is_known = |arg: &Arg| function.is_some_and(|function| self.holds_at_start(function, arg));
+        let guard: Option<&Known> = if asks { Some(&is_known) } else { None };
+        let lines = printer.lines(op, plan.recipe, guard)?;
         if !asks || (keeping == 0 && !origin.kept) {
             return Ok(lines);
         }
         // Whether it is done already is asked by one condition, and not by another.
-        let mut again = printer.lines(op, plan.recipe, false)?;
+        let mut again = printer.lines(op, plan.recipe, None)?;
         again.helpers.extend(lines.helpers);
         Ok(Lines { first: lines.first, ..again })
     }

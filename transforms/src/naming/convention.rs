@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{Expr, Stmt};
+use ruff_text_size::{Ranged, TextSize};
 
 use super::MAX_BYTES;
-use crate::operations::{ConstraintKind, Functions, TableName, callee};
+use super::token::Token;
+use crate::operations::{ConstraintKind, Functions, TableName, assigned, callee};
 use crate::python::Module;
 use crate::python::scope::Scope;
 use crate::python::value::Value;
@@ -21,6 +23,8 @@ const KEYWORD: &str = "naming_convention";
 pub struct Convention {
     /// By SQLAlchemy's abbreviation; `None` for one that is not text, or not known.
     templates: BTreeMap<String, Option<String>>,
+    /// Those that are functions.
+    tokens: BTreeMap<String, Token>,
 }
 
 /// The conventions that a module has. Others than the metadata's are given to `batch_alter_table`, and only hold there.
@@ -32,6 +36,8 @@ pub struct Conventions {
     pub named: Vec<Convention>,
     /// Metadata gets one that comes from another module.
     pub imported: bool,
+    /// The first place that sets one, in whatever way, for more than a batch block.
+    pub place: Option<TextSize>,
 }
 
 impl Conventions {
@@ -39,10 +45,19 @@ impl Conventions {
     #[must_use]
     pub fn read(module: &Module) -> Self {
         let functions = Functions::new(module);
-        let mut find = Find { scope: functions.scope(), found: Self::default() };
+        let mut find = Find {
+            scope: functions.scope(),
+            body: module.body(),
+            named: None,
+            in_batch: false,
+            found: Self::default(),
+        };
         for statement in module.body() {
             find.visit_stmt(statement);
         }
+        // A name that only batch blocks are given says nothing about metadata.
+        let named = find.named.filter(|_| !find.in_batch);
+        find.found.place = find.found.place.into_iter().chain(named).min();
         find.found
     }
 
@@ -51,6 +66,7 @@ impl Conventions {
         self.set.extend(other.set);
         self.named.extend(other.named);
         self.imported |= other.imported;
+        self.place = self.place.or(other.place);
     }
 
     /// The one convention that all metadata has, if it can be read.
@@ -71,6 +87,8 @@ pub struct Named<'a> {
     pub table: &'a TableName,
     pub columns: Option<&'a [String]>,
     pub referent: Option<&'a TableName>,
+    /// Of an index, whether it is unique.
+    pub unique: Option<bool>,
 }
 
 /// The name that a convention gives.
@@ -90,22 +108,22 @@ impl Convention {
             Some((key.as_str()?.to_owned(), template))
         });
         let templates: BTreeMap<_, _> = templates.collect::<Option<_>>()?;
-        (!templates.is_empty()).then_some(Self { templates })
+        (!templates.is_empty()).then_some(Self { templates, tokens: BTreeMap::new() })
     }
 
-    /// What the index of `sa.Column(…, index=True)` is called, when it gets a name.
+    /// What an index is called that has no name.
     #[must_use]
-    pub fn index_name(&self, table: &TableName, column: &str) -> Option<String> {
-        let columns = [column.to_owned()];
+    pub fn index_name(&self, table: &TableName, columns: &[String], unique: bool) -> Option<String> {
         let index = Named {
             kind: ConstraintKind::Unique,
             given: None,
             table,
-            columns: Some(&columns),
+            columns: Some(columns),
             referent: None,
+            unique: Some(unique),
         };
         let template = self.templates.get("ix")?.as_ref()?;
-        render(template, index).filter(|name| name.len() <= MAX_BYTES)
+        self.render(template, index).filter(|name| name.len() <= MAX_BYTES)
     }
 
     /// What a constraint is called.
@@ -126,25 +144,31 @@ impl Convention {
         if constraint.given.is_some() && !template.contains("constraint_name") {
             return Name::AsGiven;
         }
-        match render(template, constraint) {
+        match self.render(template, constraint) {
             // SQLAlchemy cuts longer ones and adds a hash.
             Some(name) if name.len() <= MAX_BYTES => Name::Is(name),
             _ => Name::Unknown,
         }
     }
-}
 
-fn render(template: &str, constraint: Named) -> Option<String> {
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        let (token, after) = rest[at..].strip_prefix("%(")?.split_once(")s")?;
-        out.push_str(&self::token(token, constraint)?);
-        rest = after;
+    fn render(&self, template: &str, constraint: Named) -> Option<String> {
+        let mut out = String::new();
+        let mut rest = template;
+        while let Some(at) = rest.find('%') {
+            out.push_str(&rest[..at]);
+            let (token, after) = rest[at..].strip_prefix("%(")?.split_once(")s")?;
+            // The project's own come first.
+            let text = match (self.tokens.get(token), self.templates.contains_key(token)) {
+                (Some(own), _) => own.text(&constraint, None)?,
+                (None, true) => return None,
+                (None, false) => self::token(token, constraint)?,
+            };
+            out.push_str(&text);
+            rest = after;
+        }
+        out.push_str(rest);
+        Some(out)
     }
-    out.push_str(rest);
-    Some(out)
 }
 
 fn token(token: &str, constraint: Named) -> Option<String> {
@@ -179,12 +203,50 @@ fn token(token: &str, constraint: Named) -> Option<String> {
 /// Finds `naming_convention` as an argument, as the target of an assignment and as a key.
 struct Find<'a> {
     scope: &'a Scope,
+    body: &'a [Stmt],
+    /// Where a variable of the name is assigned.
+    named: Option<TextSize>,
+    /// Whether a batch block is given it.
+    in_batch: bool,
     found: Conventions,
 }
 
 impl Find<'_> {
+    /// Note a place that sets one.
+    fn sets(&mut self, place: TextSize, value: &Expr) -> bool {
+        let sets = is_convention(value);
+        if sets {
+            self.found.place = Some(self.found.place.map_or(place, |first| first.min(place)));
+        }
+        sets
+    }
+
+    fn convention(&self, value: &Expr) -> Option<Convention> {
+        let mut convention = Convention::of(&self.scope.eval(value))?;
+        let written = match value {
+            Expr::Name(name) => assigned(self.body, name.id.as_str())?,
+            other => other,
+        };
+        let Expr::Dict(dict) = written else { return Some(convention) };
+        for item in &dict.items {
+            let token = match &item.value {
+                Expr::Name(name) => self.body.iter().find_map(|statement| match statement {
+                    Stmt::FunctionDef(function) if function.name.as_str() == name.id.as_str() => {
+                        Token::of_function(function)
+                    }
+                    _ => None,
+                }),
+                other => Token::of_lambda(other),
+            };
+            if let (Some(Expr::StringLiteral(key)), Some(token)) = (&item.key, token) {
+                convention.tokens.insert(key.value.to_str().to_owned(), token);
+            }
+        }
+        Some(convention)
+    }
+
     fn metadata(&mut self, value: &Expr) {
-        match Convention::of(&self.scope.eval(value)) {
+        match self.convention(value) {
             Some(convention) => self.found.set.push(convention),
             None => self.found.imported = true,
         }
@@ -198,14 +260,21 @@ impl<'a> Visitor<'a> for Find<'_> {
             Stmt::AnnAssign(assign) => (std::slice::from_ref(&*assign.target), assign.value.as_deref()),
             _ => (&[][..], None),
         };
-        for target in targets {
-            match (target, value) {
+        for (target, value) in targets.iter().filter_map(|target| Some((target, value?))) {
+            match target {
                 // `Base.metadata.naming_convention = …`
-                (Expr::Attribute(attribute), Some(value)) if attribute.attr.as_str() == KEYWORD => {
+                Expr::Attribute(attribute)
+                    if attribute.attr.as_str() == KEYWORD && self.sets(attribute.attr.start(), value) =>
+                {
                     self.metadata(value);
                 }
-                (Expr::Name(name), Some(value)) if name.id.as_str() == KEYWORD => {
-                    self.found.named.extend(Convention::of(&self.scope.eval(value)));
+                Expr::Name(name) if name.id.as_str() == KEYWORD && is_convention(value) => {
+                    self.named.get_or_insert(name.start());
+                    self.found.named.extend(self.convention(value));
+                }
+                // `options["naming_convention"] = …`
+                Expr::Subscript(subscript) if is_keyword(&subscript.slice) => {
+                    self.sets(subscript.slice.start(), value);
                 }
                 _ => {}
             }
@@ -214,14 +283,52 @@ impl<'a> Visitor<'a> for Find<'_> {
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
-        if let Expr::Call(call) = expr
-            && callee(call) == Some("MetaData")
-            && let Some(argument) = call.arguments.find_keyword(KEYWORD)
-        {
-            self.metadata(&argument.value);
+        match expr {
+            // What a batch block is given holds only there.
+            Expr::Call(call) if callee(call) == Some("batch_alter_table") => {
+                let given = call.arguments.find_keyword(KEYWORD);
+                self.in_batch |= given.is_some_and(|given| is_named(&given.value));
+            }
+            Expr::Call(call) => {
+                if let Some(argument) = call.arguments.find_keyword(KEYWORD)
+                    && self.sets(argument.start(), &argument.value)
+                    && callee(call) == Some("MetaData")
+                {
+                    self.metadata(&argument.value);
+                }
+                if callee(call) == Some("setattr")
+                    && let [_, name, value] = &*call.arguments.args
+                    && is_keyword(name)
+                {
+                    self.sets(name.start(), value);
+                }
+            }
+            Expr::Dict(dict) => {
+                for item in dict.items.iter().filter(|item| item.key.as_ref().is_some_and(is_keyword)) {
+                    self.sets(item.key.as_ref().map_or(item.value.start(), Ranged::start), &item.value);
+                }
+            }
+            _ => {}
         }
         walk_expr(self, expr);
     }
+}
+
+/// SQLAlchemy treats an empty convention as none.
+fn is_convention(value: &Expr) -> bool {
+    match value {
+        Expr::NoneLiteral(_) => false,
+        Expr::Dict(dict) => !dict.is_empty(),
+        _ => true,
+    }
+}
+
+fn is_named(expr: &Expr) -> bool {
+    matches!(expr, Expr::Name(name) if name.id.as_str() == KEYWORD)
+}
+
+fn is_keyword(expr: &Expr) -> bool {
+    matches!(expr, Expr::StringLiteral(text) if text.value.to_str() == KEYWORD)
 }
 
 #[cfg(test)]
@@ -238,6 +345,7 @@ mod tests {
             table: &TableName::new(schema, "child"),
             columns: Some(&["p1".to_owned(), "p2".to_owned()]),
             referent: Some(&TableName::new(Some("s"), "parent")),
+            unique: None,
         })
     }
 
@@ -255,6 +363,101 @@ mod tests {
         assert_eq!(name("fk_%(table_name)s", Some("x"), None), Name::AsGiven);
         assert_eq!(name("fk_%(my_token)s", None, None), Name::Unknown);
         assert_eq!(name("fk_%(constraint_name)s", None, None), Name::Unknown);
+    }
+
+    #[test]
+    fn tokens_of_the_project_are_computed() {
+        let names = |function: &str, template: &str| {
+            let source = format!(
+                "{function}\nnaming_convention = {{'uq': {template:?}, 'ix': {template:?}, 'own': own}}\n\
+                 Base.metadata.naming_convention = naming_convention\n"
+            );
+            let convention = Conventions::read(&Module::parse(source).expect("Python")).only().expect("one");
+            let columns = ["b".to_owned(), "A".to_owned()];
+            let table = TableName::new(Some("s"), "T");
+            let unique = convention.name(Named {
+                kind: ConstraintKind::Unique,
+                given: None,
+                table: &table,
+                columns: Some(&columns),
+                referent: None,
+                unique: None,
+            });
+            let unique = match unique {
+                Name::Is(name) => name,
+                _ => "?".to_owned(),
+            };
+            (unique, convention.index_name(&table, &columns, true).unwrap_or("?".to_owned()))
+        };
+        for (body, expected) in [
+            ("return '_'.join((x if isinstance(x, str) else x.name) for x in c.columns)", ("b_A", "b_A")),
+            (
+                "'Doc.'\n    names = sorted(c.columns.keys())\n    return f'{t.name}'.lower() + '_'",
+                ("t_", "t_"),
+            ),
+            ("names = sorted(c.column_keys)\n    return '-'.join(names)", ("?", "?")),
+            ("return '-'.join(sorted(x.name for x in c.columns)).upper()", ("A-B", "A-B")),
+            ("return 'uq_' if c.unique else ''", ("?", "uq_")),
+            ("return c.table.name.replace('T', 'table')", ("table", "table")),
+            ("return str(uuid.uuid5(c))", ("?", "?")),
+            ("print(c)\n    return t.name", ("?", "?")),
+        ] {
+            let (unique, index) = names(&format!("def own(c, t):\n    {body}"), "%(own)s");
+            assert_eq!((unique.as_str(), index.as_str()), expected, "{body}");
+        }
+        assert_eq!(names("from elsewhere import own", "%(own)s").0, "?");
+        let lambda = "MetaData(naming_convention={'uq': '%(all)s', 'all': lambda constraint, table: \
+                      '_'.join([column.name for column in constraint.columns.values()])})";
+        let convention = Conventions::read(&Module::parse(lambda.to_owned()).expect("Python")).only();
+        let columns = ["b".to_owned(), "A".to_owned()];
+        let name = convention.expect("one").name(Named {
+            kind: ConstraintKind::Unique,
+            given: None,
+            table: &TableName::new(None, "t"),
+            columns: Some(&columns),
+            referent: None,
+            unique: None,
+        });
+        assert_eq!(name, Name::Is("b_A".to_owned()));
+    }
+
+    #[test]
+    fn a_convention_is_set_in_many_ways() {
+        let line = |source: &str| {
+            let module = Module::parse(source.to_owned()).expect("Python");
+            Conventions::read(&module).place.map(|place| module.position(place).line)
+        };
+        for source in [
+            "MetaData(naming_convention=c)",
+            "MetaData(\n    naming_convention = {'ix': 'x'})",
+            "Base.metadata.naming_convention = {'ix': 'x'}",
+            "naming_convention: dict[str, str] = {\n}\nnaming_convention = {'ix': 'x'}",
+            "MetaData(**{'naming_convention': c})",
+            "kwargs[\"naming_convention\"] = c",
+            "setattr(metadata, 'naming_convention', c)",
+            "naming_convention: t.Mapping[str, str] = c",
+            "class Base:\n    metadata = create(naming_convention=c)  # naming",
+        ] {
+            assert!(line(source).is_some(), "{source}");
+        }
+        assert_eq!(
+            line("\n# naming_convention = x\n'naming_convention = x'\nnaming_convention = x\n"),
+            Some(4)
+        );
+        for source in [
+            "# naming_convention = c",
+            "'naming_convention = c'",
+            "MetaData(naming_convention=None)",
+            "MetaData(naming_convention={ })",
+            "if metadata.naming_convention == c: pass",
+            "print(metadata.naming_convention)",
+            "my_naming_convention = c",
+            "def f(naming_convention: dict, x=1): pass",
+            "def f(naming_convention: dict | None = None): pass",
+            "with op.batch_alter_table('t', naming_convention=c) as batch_op: pass",
+        ] {
+            assert_eq!(line(source), None, "{source}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 use md5::{Digest, Md5};
 
 pub mod convention;
+pub mod metadata;
+mod token;
 
 /// `NAMEDATALEN - 1`: the bytes that a name may have.
 pub const MAX_BYTES: usize = 63;

@@ -49,7 +49,21 @@ impl Call<'_> {
     }
 
     fn flag(&self, name: &str) -> bool {
-        self.arg(&[name], None).value.truth() == Some(true)
+        match self.expr(&[name], None) {
+            Some(expr) => self.scope.eval(expr).truth() == Some(true),
+            None => self.unpacked(name).is_some_and(|value| value.truth() == Some(true)),
+        }
+    }
+
+    /// What `**options` gives, where that is known.
+    fn unpacked(&self, name: &str) -> Option<Value> {
+        let options = self.call.arguments.keywords.iter().filter(|keyword| keyword.arg.is_none());
+        options.into_iter().find_map(|keyword| match self.scope.eval(&keyword.value) {
+            Value::Dict(items) => {
+                items.into_iter().find_map(|(key, value)| (key.as_str() == Some(name)).then_some(value))
+            }
+            _ => None,
+        })
     }
 
     fn table(&self, names: &[&str], position: usize, schema: &[&str]) -> TableArg {

@@ -48,6 +48,11 @@ impl Guard {
         (guard.unknown || !guard.asked.is_empty()).then_some(guard)
     }
 
+    /// Whether the condition is about what an operation does, so that it is not done a second time.
+    pub(crate) fn answers(&self, operation: &Operation) -> bool {
+        !self.unknown && self.depends_on(operation)
+    }
+
     /// Whether the condition may have another answer after an operation.
     fn depends_on(&self, operation: &Operation) -> bool {
         let mut changed: Vec<Option<&str>> = Vec::new();

@@ -27,12 +27,22 @@ impl IndexOptions {
     /// How an index is made, as the call's keywords for PostgreSQL say.
     pub(crate) fn read(call: &ExprCall, scope: &Scope) -> Self {
         let mut options = Self::default();
+        let mut given: Vec<(String, Value)> = Vec::new();
         for keyword in &call.arguments.keywords {
-            let Some(name) = &keyword.arg else {
-                options.unclear = true;
-                continue;
-            };
-            let value = scope.eval(&keyword.value);
+            match (&keyword.arg, scope.eval(&keyword.value)) {
+                (Some(name), value) => given.push((name.to_string(), value)),
+                (None, Value::Dict(items)) => {
+                    for (key, value) in items {
+                        match key {
+                            Value::Str(name) => given.push((name, value)),
+                            _ => options.unclear = true,
+                        }
+                    }
+                }
+                _ => options.unclear = true,
+            }
+        }
+        for (name, value) in given {
             match (name.as_str(), value) {
                 (name, Value::None | Value::Bool(false)) if name.starts_with("postgresql_") => {}
                 ("postgresql_using", Value::Str(method)) => options.method = Some(method.to_lowercase()),

@@ -24,8 +24,9 @@ use crate::python::value::{Arg, BatchId, Dialects, Value};
 pub(crate) use calls::callee;
 pub use index::IndexOptions;
 pub use lock::Locked;
-pub use modules::Modules;
+pub use modules::{ELSEWHERE, Entrance, Modules, Uses, has_parameters};
 pub(crate) use walk::names::assign;
+pub(crate) use walk::names::assigned;
 pub use walk::{Functions, Walked};
 
 /// One thing that a migration does to the database.
@@ -75,6 +76,18 @@ pub struct Origin {
     pub handlers: Vec<TextRange>,
     /// Which of the operations of a function of another module that the call is; 0 when it is none.
     pub nth: usize,
+    /// In a function that is called: how many of `guards` stand around the call.
+    pub guards_of_call: Option<usize>,
+    /// Where the operation itself stands, when the call is one of a function of another module.
+    pub elsewhere: Option<Arc<Elsewhere>>,
+}
+
+/// The place of an operation in a module of the project.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Elsewhere {
+    /// The name under which the module is known.
+    pub module: String,
+    pub origin: Origin,
 }
 
 /// Where an operation stands in SQL text.

@@ -42,8 +42,23 @@ impl Scope {
             Expr::Tuple(tuple) => self.unpack(&tuple.elts, value),
             Expr::List(list) => self.unpack(&list.elts, value),
             Expr::Starred(starred) => self.assign(&starred.value, &Value::Unknown),
-            // `x[0] = …` and `x.y = …` change what `x` holds.
-            Expr::Subscript(subscript) => self.forget(&subscript.value),
+            // `x["a"] = …` changes what `x` holds.
+            Expr::Subscript(subscript) => {
+                let key = self.eval(&subscript.slice);
+                match &*subscript.value {
+                    Expr::Name(name) if key.as_str().is_some() => {
+                        match self.names.get_mut(name.id.as_str()) {
+                            Some(Value::Dict(items)) => {
+                                items.retain(|(known, _)| *known != key);
+                                items.push((key, value.clone()));
+                            }
+                            _ => self.forget(&subscript.value),
+                        }
+                    }
+                    other => self.forget(other),
+                }
+            }
+            // And so does `x.y = …`.
             Expr::Attribute(attribute) => self.forget(&attribute.value),
             _ => {}
         }

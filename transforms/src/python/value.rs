@@ -123,6 +123,12 @@ impl Arg {
         self.literal || (self.range.is_none() && self.code.is_none())
     }
 
+    /// Not given, or spelled as `None`: another expression may be something else at another time.
+    #[must_use]
+    pub fn is_left_out(&self) -> bool {
+        self.is_none() && self.is_spelled_out()
+    }
+
     /// Not given, or given as `None`.
     #[must_use]
     pub fn is_none(&self) -> bool {

@@ -78,6 +78,7 @@ use super::{
 };
 use crate::catalog::Catalog;
 use crate::operations::{
+    IndexElement,
     AddConstraint, Constraint, ConstraintKind, CreateIndex, Definition, InlineConstraint, Operation,
     OperationKind, TableArg,
 };
@@ -305,7 +306,8 @@ impl Later<'_> {
         if self.table.schema.as_str() == Some("public") || table.to_string().contains('{') {
             return Err("the name of its index is not known before the migration runs".to_owned());
         }
-        let name = self.catalog.column_index_name(&table, column).ok_or_else(|| {
+        let elements = [IndexElement::Column(column.to_owned())];
+        let name = self.catalog.index_name(&table, &elements, unique).ok_or_else(|| {
             "the name that the naming convention gives to its index is not known".to_owned()
         })?;
         let mut arguments = vec![Argument::Exact(name.clone()), Argument::Given(self.table.name.clone())];
@@ -321,7 +323,7 @@ impl Later<'_> {
         let create = CreateIndex {
             name: Arg::of(&name),
             table: self.table.clone(),
-            elements: Some(vec![crate::operations::IndexElement::Column(column.to_owned())]),
+            elements: Some(elements.to_vec()),
             unique,
             options: crate::operations::IndexOptions::default(),
             concurrently: false,

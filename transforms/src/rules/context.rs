@@ -153,6 +153,32 @@ impl Context<'_> {
         }
     }
 
+    /// The name of an index: as given, or as SQLAlchemy or the naming convention chooses it for a call.
+    ///
+    /// # Errors
+    /// That neither is known.
+    pub fn index_name(
+        &self,
+        operation: &Operation,
+        create: &CreateIndex,
+        table: &TableName,
+    ) -> Result<Name, String> {
+        if !create.name.is_left_out() || operation.origin.sql.is_some() || table.to_string().contains('{') {
+            return self.given_name(&create.name);
+        }
+        let elements = create.elements.as_deref().unwrap_or_default();
+        match (self.catalog.index_name(table, elements, create.unique), &self.settings.naming) {
+            (Some(name), _) => {
+                plain(&name)?;
+                Ok(Name::Chosen(name))
+            }
+            (None, Naming::Convention { place, .. }) => {
+                Err(format!("it has no name, and the naming convention ({place}) gives it one"))
+            }
+            (None, Naming::Postgres) => self.given_name(&create.name),
+        }
+    }
+
     /// The name of a constraint: as given, or as the naming convention or PostgreSQL would choose it.
     ///
     /// # Errors
@@ -170,7 +196,7 @@ impl Context<'_> {
             value => Some(value.as_str()),
         };
         if let (Naming::Convention { place, convention }, false) = (&self.settings.naming, name.exact) {
-            let named = Named { kind, given: given.flatten(), table, columns, referent };
+            let named = Named { kind, given: given.flatten(), table, columns, referent, unique: None };
             let by_convention = convention.as_ref().map(|convention| convention.name(named));
             match by_convention {
                 Some(convention::Name::Is(chosen)) if given != Some(None) => {

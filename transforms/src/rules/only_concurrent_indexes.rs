@@ -124,7 +124,7 @@ fn check_create(operation: &Operation, create: &CreateIndex, context: &Context) 
 fn fix_create(operation: &Operation, create: &CreateIndex, context: &Context) -> Result<Recipe, String> {
     context.can_leave_transaction(operation)?;
     let table = context.table(&create.table)?;
-    let name = context.given_name(&create.name)?;
+    let name = context.index_name(operation, create, &table)?;
     if context.is_partitioned(&table) {
         return on_partitions(create, &table, &name, context);
     }

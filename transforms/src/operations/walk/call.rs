@@ -1,5 +1,6 @@
 //! What a call does: an operation, SQL, a function of the file or of another module.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ruff_python_ast::token::TokenKind;
@@ -9,11 +10,11 @@ use ruff_text_size::{Ranged, TextRange};
 
 use super::super::calls::{Call, callee};
 use super::super::{
-    AddConstraint, ConstraintKind, Operation, OperationKind, Origin, Receiver, SqlOrigin, TableArg, sql,
-    update,
+    AddConstraint, ConstraintKind, ELSEWHERE, Elsewhere, Operation, OperationKind, Origin, Receiver,
+    SqlOrigin, TableArg, sql, update,
 };
 use super::names::assigned;
-use super::{Frame, Functions, Walker};
+use super::{Frame, Functions, SWALLOWED, Walker};
 use crate::layout::helpers::Helper;
 use crate::naming;
 use crate::python::scope::Scope;
@@ -199,10 +200,10 @@ impl<'a> Walker<'a, '_> {
             Expr::Attribute(attribute) => format!("{module}.{}", attribute.attr),
             _ => module.clone(),
         };
-        if !self.enter(&path, call, statement, frame) {
-            self.walked.foreign.insert(path);
+        if self.enter(&path, call, statement, frame) {
+            return true;
         }
-        // It may do more than is understood.
+        self.walked.foreign.insert(path);
         self.push(
             OperationKind::Opaque { reason, sql: None },
             call,
@@ -216,10 +217,8 @@ impl<'a> Walker<'a, '_> {
 
     /// Follow a function of another module; `false` when it is not known.
     fn enter(&mut self, path: &str, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) -> bool {
-        const ELSEWHERE: &str =
-            "it stands in a function of another module, which other revisions may call, too";
         let Some(modules) = self.functions.modules else { return false };
-        let Some((module, name)) = modules.find(path) else { return false };
+        let Some((module_name, module, name)) = modules.find(path) else { return false };
         let functions = Functions::with(module, Some(modules));
         let Some(definition) = functions.definitions.get(name).copied() else {
             // `from .indexes import add_index`, in a package that passes it on.
@@ -229,6 +228,12 @@ impl<'a> Walker<'a, '_> {
             };
         };
         let first = self.walked.operations.len();
+        let mut outer = Frame {
+            fixed_in_place: frame.fixed_in_place.or_else(|| Self::keeps_together(frame)),
+            handlers: Vec::new(),
+            local: BTreeMap::new(),
+            ..frame.clone()
+        };
         let mut walker = Walker {
             functions: &functions,
             walked: std::mem::take(&mut self.walked),
@@ -238,9 +243,13 @@ impl<'a> Walker<'a, '_> {
             within: self.within,
             symbols: Vec::new(),
         };
-        walker.inline(definition, call, statement, frame);
+        walker.inline(definition, call, statement, &mut outer);
         (self.walked, self.batches) = (walker.walked, walker.batches);
         for (nth, operation) in self.walked.operations[first..].iter_mut().enumerate() {
+            let elsewhere = operation.origin.elsewhere.take().unwrap_or_else(|| {
+                let origin = operation.origin.clone();
+                Arc::new(Elsewhere { module: module_name.to_owned(), origin })
+            });
             // Its own source is not the migration's.
             operation.origin = Origin {
                 call: call.range(),
@@ -251,10 +260,24 @@ impl<'a> Walker<'a, '_> {
                 sql: None,
                 nth: nth + 1,
                 handlers: Vec::new(),
+                elsewhere: Some(elsewhere),
                 ..operation.origin.clone()
             };
         }
         true
+    }
+
+    /// Why what a function of another module does can't leave the transaction of this call.
+    fn keeps_together(frame: &Frame<'a>) -> Option<&'static str> {
+        if frame.swallowed || !frame.handlers.is_empty() {
+            Some(SWALLOWED)
+        } else if frame.in_batch {
+            Some("the function that it stands in is called from inside of a batch block")
+        } else if !frame.guards.is_empty() {
+            Some("the function that it stands in is called under a condition that asks the database")
+        } else {
+            None
+        }
     }
 
     /// `op.execute(…)` and the like.
@@ -381,6 +404,9 @@ impl<'a> Walker<'a, '_> {
         }
         inner.repeated = true;
         self.within = self.within(statement);
+        if !frame.local.contains_key(definition.name.as_str()) {
+            inner.guards_of_call = Some(frame.guards.len());
+        }
         self.calls.push(definition.range());
         self.body(&definition.body, &mut inner);
         self.calls.pop();
@@ -465,8 +491,17 @@ impl<'a> Walker<'a, '_> {
         frame: &Frame<'a>,
         alone: bool,
     ) {
+        let may_hold_more = |value: &Expr| match frame.scope.eval(value) {
+            Value::Dict(items) => !items.iter().all(|(key, _)| key.as_str().is_some_and(is_option_of_index)),
+            _ => true,
+        };
+        let of_index = matches!(callee(call), Some("create_index" | "drop_index"));
         let unpacked = call.arguments.args.iter().any(Expr::is_starred_expr)
-            || call.arguments.keywords.iter().any(|keyword| keyword.arg.is_none());
+            || call
+                .arguments
+                .keywords
+                .iter()
+                .any(|keyword| keyword.arg.is_none() && (!of_index || may_hold_more(&keyword.value)));
         let fixed_in_place = frame
             .fixed_in_place
             .or_else(|| (!alone).then_some("it is not a statement of its own"))
@@ -487,6 +522,8 @@ impl<'a> Walker<'a, '_> {
                 guards: frame.guards.clone(),
                 handlers: frame.handlers.clone(),
                 nth: 0,
+                guards_of_call: frame.guards_of_call,
+                elsewhere: None,
             },
             conditional: frame.conditional,
             autocommit: frame.autocommit,
@@ -521,6 +558,13 @@ impl<'a> Visitor<'a> for Calls<'a> {
 /// downgrade of an unnamed constraint.
 fn fails_always(kind: &OperationKind) -> bool {
     matches!(kind, OperationKind::DropConstraint { name, .. } if name.value == Value::None)
+}
+
+/// A keyword about how an index is made, and no name or what a recipe says itself.
+fn is_option_of_index(keyword: &str) -> bool {
+    let of_dialect = ["postgresql_", "mysql_", "mariadb_", "sqlite_", "oracle_", "mssql_"];
+    keyword == "unique"
+        || keyword != "postgresql_concurrently" && of_dialect.iter().any(|prefix| keyword.starts_with(prefix))
 }
 
 /// Text that is put together, as opposed to an SQLAlchemy statement object.

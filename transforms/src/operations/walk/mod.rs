@@ -174,7 +174,9 @@ impl<'a> Functions<'a> {
             kept: false,
             lock_timeout: false,
             repeated: false,
+            in_batch: false,
             guards: Vec::new(),
+            guards_of_call: None,
             handlers: Vec::new(),
             local: BTreeMap::new(),
         };
@@ -197,7 +199,11 @@ struct Frame<'a> {
     /// The statements stand in a `with` block that limits how long they wait for a lock.
     lock_timeout: bool,
     repeated: bool,
+    /// The statements stand in a batch block.
+    in_batch: bool,
     guards: Vec<usize>,
+    /// In a function that is called: how many of `guards` stand around the call.
+    guards_of_call: Option<usize>,
     handlers: Vec<TextRange>,
     local: BTreeMap<&'a str, &'a StmtFunctionDef>,
 }
@@ -355,8 +361,9 @@ impl<'a> Walker<'a, '_> {
         } else {
             Flow::Continues
         };
-        // `if done_already(): return`: the migration runs as a whole or not at all.
-        let is_guard = self.walked.operations.len() == operations;
+        // `if done_already(): return`: the migration runs as a whole or not at all; a function that it calls does not
+        // decide that.
+        let is_guard = self.walked.operations.len() == operations && self.calls.len() == 1;
         let mut other = frame.clone();
         other.dialects = fails;
         other.conditional |= undecided;
@@ -509,7 +516,8 @@ impl<'a> Walker<'a, '_> {
     }
 
     fn with(&mut self, block: &'a StmtWith, statement: &'a Stmt, frame: &mut Frame<'a>) -> Flow {
-        let saved = (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout);
+        let saved =
+            (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout, frame.in_batch);
         for item in &block.items {
             if let Expr::Call(call) = &item.context_expr
                 && let Some(name) = callee(call)
@@ -525,6 +533,7 @@ impl<'a> Walker<'a, '_> {
                 ContextManager::Batch(batch) => {
                     let id = batch.id;
                     self.batches.insert(key(id), batch);
+                    frame.in_batch = true;
                     Value::Batch(id)
                 }
                 ContextManager::Autocommit => {
@@ -544,7 +553,7 @@ impl<'a> Walker<'a, '_> {
             }
         }
         let flow = self.body(&block.body, frame);
-        (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout) = saved;
+        (frame.autocommit, frame.fixed_in_place, frame.swallowed, frame.lock_timeout, frame.in_batch) = saved;
         flow
     }
 

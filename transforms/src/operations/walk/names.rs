@@ -150,7 +150,7 @@ pub(super) fn forget_assigned(body: &[Stmt], scope: &mut Scope) {
 }
 
 /// What a name is assigned, anywhere in these statements.
-pub(super) fn assigned<'a>(body: &'a [Stmt], name: &str) -> Option<&'a Expr> {
+pub(crate) fn assigned<'a>(body: &'a [Stmt], name: &str) -> Option<&'a Expr> {
     body.iter().find_map(|statement| match statement {
         Stmt::Assign(assign) => match &assign.targets[..] {
             [Expr::Name(target)] if target.id.as_str() == name => Some(&*assign.value),
