@@ -494,6 +494,7 @@ extend-safe-fixes = []
 extend-unsafe-fixes = []
 small-tables = ["countries"]
 split = "autocommit-block"
+support-module = "app.migrations.safemig_ops"
 rerun = "plain"
 lock-timeout = "5s"
 max-index-columns = 3
