@@ -104,7 +104,8 @@ impl<'a> Layout<'a> {
     pub(super) fn insert_prologues(&self, edits: &mut Vec<Edit>) {
         let newline = self.renderer.newline();
         let unit = self.printer.stylist.indentation().as_str();
-        let mut prologues: BTreeMap<TextSize, (String, Vec<&String>)> = BTreeMap::new();
+        // By place; the lines that only PostgreSQL understands stand in a block of their own.
+        let mut prologues: BTreeMap<(TextSize, bool), (String, Vec<&String>)> = BTreeMap::new();
         for plan in &self.placed {
             let Some(prepared) = self.prepared.get(plan) else { continue };
             let function = self.function_around(self.plans[*plan].operation);
@@ -114,14 +115,26 @@ impl<'a> Layout<'a> {
                 continue;
             };
             let at = self.module.source().line_start(first.start());
-            let indentation = self.renderer.indentation(first.start());
-            let header =
-                format!("{indentation}with {}.get_context().autocommit_block():{newline}", prepared.op);
-            let (_, lines) = prologues.entry(at).or_insert_with(|| (header, Vec::new()));
+            let outer = self.renderer.indentation(first.start());
+            let branch = self.needs_branch(*plan);
+            let (_, lines) = prologues.entry((at, branch)).or_insert_with(|| {
+                let op = &prepared.op;
+                let condition = if branch {
+                    let postgresql = self.printer.string("postgresql");
+                    format!("{outer}if {op}.get_context().dialect.name == {postgresql}:{newline}")
+                } else {
+                    String::new()
+                };
+                let indentation = if branch { format!("{outer}{unit}") } else { outer.to_owned() };
+                let header =
+                    format!("{condition}{indentation}with {op}.get_context().autocommit_block():{newline}");
+                (header, Vec::new())
+            });
             lines.extend(&prepared.lines.first);
         }
-        for (at, (header, lines)) in prologues.into_iter().filter(|(_, (_, lines))| !lines.is_empty()) {
-            let indentation = &header[..header.len() - header.trim_start().len()];
+        for ((at, _), (header, lines)) in prologues.into_iter().filter(|(_, (_, lines))| !lines.is_empty()) {
+            let last = header.lines().last().unwrap_or_default();
+            let indentation = &last[..last.len() - last.trim_start().len()];
             let body = lines.iter().flat_map(|line| [indentation, unit, line.as_str(), newline]);
             edits.push(edit::insert(at, [header.as_str()].into_iter().chain(body).collect::<String>()));
         }
