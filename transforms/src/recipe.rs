@@ -243,21 +243,6 @@ impl std::fmt::Display for Phase {
     }
 }
 
-impl TypeStep {
-    /// Where the step belongs when the change is cut into several revisions.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        match self {
-            Self::Start { .. } => Phase::Expand,
-            Self::Fill { .. } | Self::CopyIndex { .. } | Self::CopyConstraints | Self::Analyze => {
-                Phase::Backfill
-            }
-            Self::Switch => Phase::Switch,
-            Self::DropOld => Phase::Contract,
-        }
-    }
-}
-
 /// A call of one of Alembic's operations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
