@@ -16,6 +16,7 @@ use super::Layout;
 use super::helpers::Helper;
 use crate::operations::{Functions, Operation, Receiver, callee};
 use crate::python::edit::Edit;
+use crate::python::is_docstring;
 use crate::python::value::{Arg, Value};
 use crate::python::{Module, edit};
 
@@ -54,9 +55,6 @@ impl ModuleOp {
     }
 }
 
-pub(super) fn is_docstring(statement: &Stmt) -> bool {
-    matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
-}
 impl<'a> Layout<'a> {
     /// Why the file can't have a helper: it has something else of its name.
     pub(super) fn taken(&self, helper: Helper) -> Option<String> {

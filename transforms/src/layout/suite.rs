@@ -7,10 +7,10 @@ use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::Layout;
-use super::additions::is_docstring;
 use super::prepare::Prepared;
 use crate::operations::{OperationKind, Receiver};
 use crate::python::edit;
+use crate::python::is_docstring;
 
 impl<'a> Layout<'a> {
     pub(super) fn suite(&mut self, body: &'a [Stmt], parent: &str) {

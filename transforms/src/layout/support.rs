@@ -16,11 +16,11 @@ use ruff_python_ast::{Expr, Stmt};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::Layout;
-use super::additions::is_docstring;
 use super::helpers::{ALL, Helper};
 use crate::operations::Functions;
 use crate::python::Module;
 use crate::python::edit::{self, Edit};
+use crate::python::is_docstring;
 use crate::python::value::Value;
 
 const NEW: &str =

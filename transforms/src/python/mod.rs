@@ -129,6 +129,11 @@ impl Module {
     }
 }
 
+/// Whether a statement is a string, as a docstring is where it comes first.
+pub(crate) fn is_docstring(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
+}
+
 fn position(source: &str, lines: &LineIndex, offset: TextSize) -> Position {
     let at = SourceCode::new(source, lines).line_column(offset);
     Position { line: at.line.get(), column: at.column.get() }

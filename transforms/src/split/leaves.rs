@@ -9,6 +9,7 @@ use ruff_text_size::{Ranged, TextRange};
 use crate::layout::helpers::{self, Helper};
 use crate::migration::{Direction, Migration};
 use crate::operations::{self, Functions, Operation};
+use crate::python::is_docstring;
 use crate::python::scope::Scope;
 use crate::python::value::Dialects;
 use crate::recipe::Phase;
@@ -159,10 +160,6 @@ impl<'a> Function<'a> {
         let raises = |leaf: &Leaf| leaf.statement.is_raise_stmt();
         self.leaves.iter().all(|leaf| leaf.role == Role::Neutral || raises(leaf))
     }
-}
-
-pub(super) fn is_docstring(statement: &Stmt) -> bool {
-    matches!(statement, Stmt::Expr(expression) if expression.value.is_string_literal_expr())
 }
 
 fn is_autocommit_block(with: &StmtWith) -> bool {

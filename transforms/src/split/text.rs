@@ -8,9 +8,10 @@ use ruff_python_ast::{Expr, Stmt, StmtWith};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use super::leaves::{Function, Leaf, Names, is_docstring};
+use super::leaves::{Function, Leaf, Names};
 use crate::migration::Migration;
 use crate::python::edit::{self, Edit, Renderer};
+use crate::python::is_docstring;
 use crate::recipe::Phase;
 
 /// What autogenerate writes around its statements; they stay in every part.
@@ -71,17 +72,12 @@ impl<'a> Printer<'a> {
         let mut edits = Vec::new();
         for statement in self.migration.module.body() {
             let Some((name, value)) = assignment(statement) else { continue };
-            let quote = |id: &str| {
-                let text = self.migration.module.text(value);
-                let quote = if text.ends_with('\'') { '\'' } else { '"' };
-                format!("{quote}{id}{quote}")
-            };
             let new = match name {
                 "revision" if identity.revision == self.migration.revision => continue,
-                "revision" if value.is_string_literal_expr() => quote(identity.revision),
+                "revision" if value.is_string_literal_expr() => self.quoted(identity.revision),
                 "revision" => return Err("its `revision` is not spelled out as text".to_owned()),
                 "down_revision" => match identity.follows {
-                    Some(parent) => self.quoted_like_revision(parent),
+                    Some(parent) => self.quoted(parent),
                     None => continue,
                 },
                 "depends_on" if identity.number > 0 => "None".to_owned(),
@@ -96,7 +92,7 @@ impl<'a> Printer<'a> {
     }
 
     /// An id in the quotes of `revision = …`.
-    fn quoted_like_revision(&self, id: &str) -> String {
+    fn quoted(&self, id: &str) -> String {
         let text = self.migration.module.text(self.migration.revision_range);
         let quote = if text.trim_end().ends_with('\'') { '\'' } else { '"' };
         format!("{quote}{id}{quote}")
