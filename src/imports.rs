@@ -67,7 +67,7 @@ pub(crate) fn resolve(
         }
         for file in &found {
             if let Ok(module) = Module::parse(file.source.clone()) {
-                parsed.insert(file.name.clone(), module);
+                parsed.insert(file.name.clone(), module, file.path.ends_with("__init__.py"));
             }
         }
         modules.extend(found);
@@ -84,7 +84,7 @@ pub(crate) fn resolve(
     if let Some(support) = support
         && let Some(module) = support.whole()
     {
-        parsed.insert(support.name().to_owned(), module);
+        parsed.insert(support.name().to_owned(), module, false);
         let parsed = Arc::new(parsed);
         migrations.par_iter_mut().for_each(|migration| migration.resolve(&parsed));
     }

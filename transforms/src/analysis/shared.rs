@@ -307,7 +307,7 @@ impl History {
             let of_module: Vec<&&Group> = chosen.iter().filter(|group| group.place.0 == *name).collect();
             let source = self.rewrite(module, &of_module, in_modules.get(name), settings, refused);
             if let Some(module) = source.and_then(|source| Module::parse(source).ok()) {
-                new.insert(name.clone(), module);
+                new.replace(name, module);
             }
         }
         if refused.len() > before {

@@ -16,11 +16,25 @@ pub const ELSEWHERE: &str = "it stands in a function of another module, which ot
 
 /// Parsed modules, by the names under which they are imported.
 #[derive(Debug, Default, Clone)]
-pub struct Modules(BTreeMap<String, Arc<Module>>);
+pub struct Modules(BTreeMap<String, Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    module: Arc<Module>,
+    is_package: bool,
+}
 
 impl Modules {
-    pub fn insert(&mut self, name: String, module: Module) {
-        self.0.insert(name, Arc::new(module));
+    /// Add a module; a package is the module in its `__init__.py`.
+    pub fn insert(&mut self, name: String, module: Module, is_package: bool) {
+        self.0.insert(name, Known { module: Arc::new(module), is_package });
+    }
+
+    /// Put another text in the place of a module.
+    pub(crate) fn replace(&mut self, name: &str, module: Module) {
+        if let Some(known) = self.0.get_mut(name) {
+            known.module = Arc::new(module);
+        }
     }
 
     #[must_use]
@@ -41,14 +55,24 @@ impl Modules {
     /// The module of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Module> {
-        self.0.get(name).map(Arc::as_ref)
+        self.0.get(name).map(|known| &*known.module)
     }
 
     /// The module of a function (`app.utils.add_index`), with its name, and the function's name there.
     pub(super) fn find<'a, 'b>(&'a self, path: &'b str) -> Option<(&'a str, &'a Module, &'b str)> {
         let (module, function) = path.rsplit_once('.')?;
-        let (name, module) = self.0.get_key_value(module)?;
-        Some((name, module, function))
+        let (name, known) = self.0.get_key_value(module)?;
+        Some((name, &known.module, function))
+    }
+
+    /// What `from .…name import …` is about in a module; `None` where it leads out of the package.
+    pub(super) fn absolute(&self, module: &str, level: u32, name: &str) -> Option<String> {
+        let up = level.checked_sub(u32::from(self.0.get(module)?.is_package))?;
+        let mut package = module;
+        for _ in 0..up {
+            package = package.rsplit_once('.')?.0;
+        }
+        Some(if name.is_empty() { package.to_owned() } else { format!("{package}.{name}") })
     }
 
     /// The function of ours that a function of a module is.
@@ -77,6 +101,7 @@ impl Modules {
         while let Some(entrance) = new.pop() {
             for (name, other) in &self.0 {
                 let one = BTreeSet::from([entrance.clone()]);
+                let other = &other.module;
                 let uses = Uses::of(other, (*name == entrance.module).then_some(name.as_str()), &one);
                 let around = |place: &TextRange| {
                     let statement = other.body().iter().find(|one| one.range().contains_range(*place))?;
@@ -109,7 +134,7 @@ pub struct Entrance {
 pub struct Uses {
     /// The names under which it imports them at its top.
     pub imported: BTreeSet<String>,
-    /// Statements that call one and do nothing else.
+    /// Statements that call one, or make an object of one, and do nothing else.
     pub calls: Vec<TextRange>,
     /// Any other mention.
     pub others: Vec<TextRange>,
@@ -198,13 +223,26 @@ impl Reader<'_> {
 
 impl<'a> Visitor<'a> for Reader<'_> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
-        if let Stmt::Expr(expression) = statement
-            && let Expr::Call(call) = &*expression.value
-            && self.is_mention(&call.func)
-        {
-            self.uses.calls.push(statement.range());
-            self.visit_arguments(&call.arguments);
-            return;
+        let value = match statement {
+            Stmt::Expr(expression) => Some(&*expression.value),
+            // `utils = Utils(op)`: what it does is in the calls of its methods.
+            Stmt::Assign(assignment) if matches!(&assignment.targets[..], [Expr::Name(_)]) => {
+                Some(&*assignment.value)
+            }
+            _ => None,
+        };
+        if let Some(Expr::Call(call)) = value {
+            // `Utils(op).drop_indexes("users")`
+            let made = match &*call.func {
+                Expr::Attribute(attribute) => attribute.value.as_call_expr(),
+                _ => None,
+            };
+            if self.is_mention(&call.func) || made.is_some_and(|made| self.is_mention(&made.func)) {
+                self.uses.calls.push(statement.range());
+                let arguments = made.into_iter().chain([call]).map(|call| &call.arguments);
+                arguments.into_iter().for_each(|arguments| self.visit_arguments(arguments));
+                return;
+            }
         }
         walk_stmt(self, statement);
     }
@@ -305,7 +343,9 @@ mod tests {
             ("from app.db.utils import add_index as add\ndef upgrade():\n    add('a')", (1, 0)),
             ("def upgrade():\n    from app.db import utils\n    utils.add_index('a')", (1, 0)),
             ("import app.db.utils\napp.db.utils.add_index('a')", (1, 0)),
-            ("from .utils import add_index\nx = add_index('a')", (0, 1)),
+            ("from .utils import add_index\nx, y = add_index('a')", (0, 1)),
+            ("from .utils import add_index\nx = add_index('a')", (1, 0)),
+            ("from .utils import add_index\nadd_index(op).drop('a')", (1, 0)),
             ("from . import utils\npartial(utils.add_index, 'a')", (0, 1)),
             ("from app.db.utils import *\nadd_index('a')\nadd_index", (1, 1)),
             ("from app.other import add_index\nadd_index('a')", (0, 0)),
@@ -319,8 +359,8 @@ mod tests {
     fn entrances_are_all_functions_that_lead_to_a_place() {
         let mut modules = Modules::default();
         let source = "def inner():\n    op.x()\ndef outer():\n    inner()\ndef other():\n    pass\n";
-        modules.insert("app.utils".to_owned(), module(source));
-        modules.insert("app".to_owned(), module("from app.utils import outer as add\n"));
+        modules.insert("app.utils".to_owned(), module(source), false);
+        modules.insert("app".to_owned(), module("from app.utils import outer as add\n"), true);
         let place = TextRange::at(17.into(), 6.into());
         let found = modules.entrances("app.utils", place);
         let expected =

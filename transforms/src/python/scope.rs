@@ -479,6 +479,10 @@ fn member(owner: &Value, name: &str) -> Value {
             Value::Dialect
         }
         (Value::Dialect | Value::Bind, "name") => Value::DialectName,
+        (Value::Object(object), name) => {
+            let found = object.attributes.iter().find(|(attribute, _)| attribute == name);
+            found.map_or(Value::Unknown, |(_, value)| value.clone())
+        }
         _ => Value::Unknown,
     }
 }

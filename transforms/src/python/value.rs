@@ -28,6 +28,8 @@ pub enum Value {
     OpFunction(String),
     /// Something imported from a module that may do anything to the database.
     Foreign(String),
+    /// An object of a class that the project defines.
+    Object(Box<Object>),
     /// A function of the file that only computes this.
     Function(Box<Value>),
     /// Not the same on every database.
@@ -45,6 +47,16 @@ pub enum Value {
     /// The object of `with op.batch_alter_table(...) as batch_op`.
     Batch(BatchId),
     Unknown,
+}
+
+/// An object of a class of a module, or of the file itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// `None` for the file itself.
+    pub module: Option<String>,
+    pub class: String,
+    /// What `__init__` sets once and for all.
+    pub attributes: Vec<(String, Value)>,
 }
 
 /// Which `with op.batch_alter_table(...)` block: the place of its call.

@@ -81,7 +81,7 @@ use crate::catalog::Presence;
 use crate::operations::{
     CreateIndex, DropIndex, IndexElement, Operation, OperationKind, TableArg, TableName,
 };
-use crate::python::value::Arg;
+use crate::python::value::{Arg, Value};
 use crate::layout::call::{qualified, quoted};
 use crate::recipe::{Action, Applicability, Change, Cost, Lock, Name, Recipe, Step};
 use crate::settings::Rerun;
@@ -268,7 +268,12 @@ fn table_of(drop: &DropIndex, context: &Context) -> Option<TableName> {
 
 fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Result<Recipe, String> {
     context.can_leave_transaction(operation)?;
-    let name = context.given_name(&drop.name)?;
+    let name = context.given_name(&drop.name);
+    // One that the migration looks up needs no other mention.
+    let is_looked_up = operation.conditional && drop.name.value == Value::Unknown;
+    if !(is_looked_up && context.target().index_if_exists()) {
+        name.clone()?;
+    }
     let table = table_of(drop, context);
     if table.as_ref().is_some_and(|table| context.is_partitioned(table)) {
         return Err("an index of a partitioned table can't be dropped concurrently".to_owned());
@@ -292,7 +297,7 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
         change.set.push(("if_exists", "True"));
         Action::Original(change)
     } else {
-        Action::DropIndex { index: name, schema: drop.table.schema.clone() }
+        Action::DropIndex { index: name?, schema: drop.table.schema.clone() }
     };
     Ok(Recipe::new(vec![Step {
         action,

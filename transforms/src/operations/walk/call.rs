@@ -19,7 +19,7 @@ use crate::layout::helpers::Helper;
 use crate::naming;
 use crate::python::scope::Scope;
 use crate::python::text::Text;
-use crate::python::value::{Arg, Value};
+use crate::python::value::{Arg, Object, Value};
 
 /// Functions that call functions are followed this deep.
 const MAX_CALLS: usize = 8;
@@ -92,6 +92,11 @@ impl<'a> Walker<'a, '_> {
 
     /// Read one call; `false` when it is no operation, so that its arguments may hold some.
     fn call(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>, alone: bool) -> bool {
+        if let Expr::Attribute(attribute) = &*call.func
+            && let Some(object) = self.object(&attribute.value, frame)
+        {
+            return self.method(&object, attribute.attr.as_str(), call, statement, frame, alone);
+        }
         let receiver = self.receiver(call, frame);
         let method = match (&receiver, &*call.func) {
             (Some(Receiver::Function), Expr::Name(name)) => match frame.scope.get(&name.id) {
@@ -105,7 +110,7 @@ impl<'a> Walker<'a, '_> {
                     .get(name.id.as_str())
                     .or_else(|| self.functions.definitions.get(name.id.as_str()));
                 if let Some(definition) = definition.copied() {
-                    self.inline(definition, call, statement, frame);
+                    self.inline(definition, None, call, statement, frame);
                     return true;
                 }
                 return self.foreign(&name.id, call, statement, frame, alone);
@@ -200,33 +205,34 @@ impl<'a> Walker<'a, '_> {
             Expr::Attribute(attribute) => format!("{module}.{}", attribute.attr),
             _ => module.clone(),
         };
-        if self.enter(&path, call, statement, frame) {
-            return true;
+        match self.functions.lead_to(&path) {
+            Ok((functions, name))
+                if let Some(definition) = functions.definitions.get(name.as_str()).copied() =>
+            {
+                self.elsewhere(&functions, &name, statement, call, frame, |walker, frame| {
+                    walker.inline(definition, None, call, statement, frame);
+                });
+                return true;
+            }
+            Ok(_) => {}
+            Err(unknown) => drop(self.walked.foreign.insert(unknown)),
         }
-        self.walked.foreign.insert(path);
-        self.push(
-            OperationKind::Opaque { reason, sql: None },
-            call,
-            Receiver::Other,
-            statement,
-            frame,
-            alone,
-        );
+        self.opaque(reason, call, statement, frame);
         true
     }
 
-    /// Follow a function of another module; `false` when it is not known.
-    fn enter(&mut self, path: &str, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) -> bool {
-        let Some(modules) = self.functions.modules else { return false };
-        let Some((module_name, module, name)) = modules.find(path) else { return false };
-        let functions = Functions::with(module, Some(modules));
-        let Some(definition) = functions.definitions.get(name).copied() else {
-            // `from .indexes import add_index`, in a package that passes it on.
-            return match functions.scope.get(name) {
-                Some(Value::Foreign(other)) if other != path => self.enter(other, call, statement, frame),
-                _ => false,
-            };
-        };
+    /// Read what a call does in another module.
+    pub(super) fn elsewhere<'m>(
+        &mut self,
+        functions: &Functions<'m>,
+        root: &str,
+        statement: &'a Stmt,
+        call: &'a ExprCall,
+        frame: &Frame<'a>,
+        follow: impl FnOnce(&mut Walker<'m, '_>, &mut Frame<'m>),
+    ) where
+        'a: 'm,
+    {
         let first = self.walked.operations.len();
         let mut outer = Frame {
             fixed_in_place: frame.fixed_in_place.or_else(|| Self::keeps_together(frame)),
@@ -235,20 +241,21 @@ impl<'a> Walker<'a, '_> {
             ..frame.clone()
         };
         let mut walker = Walker {
-            functions: &functions,
+            functions,
             walked: std::mem::take(&mut self.walked),
             batches: std::mem::take(&mut self.batches),
             calls: self.calls.clone(),
-            root: name,
+            root,
             within: self.within,
             symbols: Vec::new(),
         };
-        walker.inline(definition, call, statement, &mut outer);
+        follow(&mut walker, &mut outer);
         (self.walked, self.batches) = (walker.walked, walker.batches);
+        let module = functions.name.unwrap_or_default();
         for (nth, operation) in self.walked.operations[first..].iter_mut().enumerate() {
             let elsewhere = operation.origin.elsewhere.take().unwrap_or_else(|| {
                 let origin = operation.origin.clone();
-                Arc::new(Elsewhere { module: module_name.to_owned(), origin })
+                Arc::new(Elsewhere { module: module.to_owned(), origin })
             });
             // Its own source is not the migration's.
             operation.origin = Origin {
@@ -264,7 +271,12 @@ impl<'a> Walker<'a, '_> {
                 ..operation.origin.clone()
             };
         }
-        true
+    }
+
+    /// A statement that may do anything.
+    pub(super) fn opaque(&mut self, reason: String, call: &ExprCall, statement: &Stmt, frame: &Frame<'a>) {
+        let kind = OperationKind::Opaque { reason, sql: None };
+        self.push(kind, call, Receiver::Other, statement, frame, true);
     }
 
     /// Why what a function of another module does can't leave the transaction of this call.
@@ -369,9 +381,11 @@ impl<'a> Walker<'a, '_> {
             .then_some("its text would mean something else in `op.execute`")
     }
 
-    fn inline(
+    /// Follow a function, or a method of an object.
+    pub(super) fn inline(
         &mut self,
         definition: &'a StmtFunctionDef,
+        object: Option<&Object>,
         call: &'a ExprCall,
         statement: &'a Stmt,
         frame: &mut Frame<'a>,
@@ -390,7 +404,13 @@ impl<'a> Walker<'a, '_> {
             self.functions.scope.clone()
         };
         let parameters = &definition.parameters;
-        for (position, parameter) in parameters.iter_non_variadic_params().enumerate() {
+        let mut names = parameters.iter_non_variadic_params();
+        if let Some(object) = object
+            && let Some(this) = names.next()
+        {
+            inner.scope.bind(this.name().as_str(), Value::Object(Box::new(object.clone())));
+        }
+        for (position, parameter) in names.enumerate() {
             let name = parameter.parameter.name.as_str();
             let value = call
                 .arguments

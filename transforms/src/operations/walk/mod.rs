@@ -2,18 +2,19 @@
 //! PostgreSQL, and reads the operations.
 
 mod call;
+mod class;
 pub(super) mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{
-    ExceptHandler, Expr, ExprCall, Stmt, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
+    ExceptHandler, Expr, ExprCall, Stmt, StmtClassDef, StmtFor, StmtFunctionDef, StmtIf, StmtTry, StmtWith,
 };
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use self::call::calls_list;
-use self::names::{assign, forget_assigned, parameter_names};
+use self::names::{assign, bind_relative, forget_assigned, parameter_names};
 use super::calls::callee;
 use super::guard::{Branch, Guard};
 use super::modules::Modules;
@@ -33,8 +34,11 @@ const MAX_ITERATIONS: usize = 500;
 pub struct Functions<'a> {
     module: &'a Module,
     definitions: BTreeMap<&'a str, &'a StmtFunctionDef>,
+    classes: BTreeMap<&'a str, &'a StmtClassDef>,
     scope: Scope,
     modules: Option<&'a Modules>,
+    /// The name of the module among them; `None` for a migration.
+    name: Option<&'a str>,
 }
 
 /// What a function does.
@@ -60,7 +64,19 @@ impl<'a> Functions<'a> {
     /// Likewise, with the modules that it may call.
     #[must_use]
     pub fn with(module: &'a Module, modules: Option<&'a Modules>) -> Self {
-        let mut functions = Self { module, definitions: BTreeMap::new(), scope: Scope::default(), modules };
+        Self::of_module(module, modules, None)
+    }
+
+    /// Likewise, of one of the modules.
+    pub(super) fn of_module(module: &'a Module, modules: Option<&'a Modules>, name: Option<&'a str>) -> Self {
+        let mut functions = Self {
+            module,
+            definitions: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            scope: Scope::default(),
+            modules,
+            name,
+        };
         functions.collect(module.body());
         let predicates: Vec<_> = functions
             .definitions
@@ -79,6 +95,9 @@ impl<'a> Functions<'a> {
                 Stmt::FunctionDef(function) => {
                     self.definitions.insert(function.name.as_str(), function);
                 }
+                Stmt::ClassDef(class) => {
+                    self.classes.insert(class.name.as_str(), class);
+                }
                 Stmt::If(branch) => {
                     self.collect(&branch.body);
                     for clause in &branch.elif_else_clauses {
@@ -92,7 +111,10 @@ impl<'a> Functions<'a> {
                         self.collect(&handler.body);
                     }
                 }
-                other => assign(other, &mut self.scope),
+                other => {
+                    assign(other, &mut self.scope);
+                    bind_relative(other, self.modules, self.name, &mut self.scope);
+                }
             }
         }
     }
@@ -284,6 +306,7 @@ impl<'a> Walker<'a, '_> {
             Stmt::Assign(assignment) => {
                 self.expression(&assignment.value, statement, frame, false);
                 assign(statement, &mut frame.scope);
+                self.bind_object(assignment, frame);
                 // A name that keeps one value, though it is not known which.
                 if let ([Expr::Name(name)], false) = (assignment.targets.as_slice(), frame.repeated)
                     && frame.scope.get(&name.id) == Some(&Value::Unknown)
@@ -309,7 +332,10 @@ impl<'a> Walker<'a, '_> {
                 self.expression(&assignment.value, statement, frame, false);
                 assign(statement, &mut frame.scope);
             }
-            other => assign(other, &mut frame.scope),
+            other => {
+                assign(other, &mut frame.scope);
+                bind_relative(other, self.functions.modules, self.functions.name, &mut frame.scope);
+            }
         }
         Flow::Continues
     }

@@ -2,6 +2,7 @@
 
 use ruff_python_ast::{Expr, Parameters, Stmt};
 
+use super::super::modules::Modules;
 use crate::python::scope::Scope;
 use crate::python::value::Value;
 
@@ -106,6 +107,27 @@ pub(crate) fn assign(statement: &Stmt, scope: &mut Scope) {
             }
         }
         _ => {}
+    }
+}
+
+/// Bind what a module takes from its own package: `from .indexes import add_index`.
+pub(super) fn bind_relative(
+    statement: &Stmt,
+    modules: Option<&Modules>,
+    module: Option<&str>,
+    scope: &mut Scope,
+) {
+    let (Stmt::ImportFrom(import), Some(modules), Some(module)) = (statement, modules, module) else {
+        return;
+    };
+    let from = import.module.as_ref().map_or("", |from| from.as_str());
+    if import.level > 0
+        && let Some(from) = modules.absolute(module, import.level, from)
+    {
+        for alias in &import.names {
+            let bound = alias.asname.as_ref().unwrap_or(&alias.name);
+            scope.bind(bound, Value::Foreign(format!("{from}.{}", alias.name)));
+        }
     }
 }
 
