@@ -68,7 +68,7 @@ impl Called {
             key: operation.origin.key(),
             call: operation.origin.call,
             module: elsewhere.module.clone(),
-            operation: Operation { origin: elsewhere.origin.clone(), ..operation.clone() },
+            operation: operation.where_it_stands().into_owned(),
             direction,
             violation: None,
             suppressed: false,
@@ -261,7 +261,16 @@ fn replay<'a>(
         .filter(|instance| instance.violation.as_ref().is_some_and(|(_, violation)| violation.fix.is_ok()))
         .map(|instance| instance.operation.origin.key())
         .collect();
-    let fragile = hold::fragile_guards(walked, &fixed, &report.as_expected, settings);
+    let divided: BTreeSet<CallKey> = instances
+        .iter()
+        .filter(|instance| {
+            let violation = instance.violation.as_ref();
+            violation.is_some_and(|(_, violation)| hold::is_divided(instance.operation, &violation.fix))
+        })
+        .map(|instance| instance.operation.origin.key())
+        .collect();
+    let fixes = hold::Fixes { fixed: &fixed, divided: &divided, as_expected: &report.as_expected };
+    let fragile = hold::fragile_guards(walked, &fixes, settings);
     for (mut instance, called) in instances.into_iter().zip(called_here) {
         let mut reasons =
             instance.operation.origin.guards.iter().filter_map(|guard| fragile.get(guard)?.clone().err());

@@ -12,33 +12,45 @@ use crate::migration::{Direction, Migration};
 use crate::operations::guard::{Branch, fragile};
 use crate::operations::{Operation, OperationKind, Walked};
 use crate::python::value::Arg;
+use crate::recipe::{Around, Recipe};
 use crate::rerun;
 use crate::settings::{Rerun, Settings};
+
+/// What a fix makes of operations.
+pub(super) struct Fixes<'a> {
+    /// Those that a fix makes so that they can run a second time.
+    pub(super) fixed: &'a BTreeSet<CallKey>,
+    /// Those of which a part is done before the rest.
+    pub(super) divided: &'a BTreeSet<CallKey>,
+    /// Those that do not fail in a first run.
+    pub(super) as_expected: &'a BTreeSet<CallKey>,
+}
+
+/// Whether a fix of an operation commits a part of what that did, and then does the rest.
+pub(super) fn is_divided(operation: &Operation, fix: &Result<Recipe, String>) -> bool {
+    matches!(operation.kind, OperationKind::AddColumn { .. })
+        && fix.as_ref().is_ok_and(|recipe| {
+            recipe.around == Around::AutocommitBlock
+                && recipe.steps.iter().filter(|step| !step.for_rerun).count() > 1
+        })
+}
 
 /// The conditions that would not hold a second time, by their places in [`Walked::guards`], and why each can't be kept,
 /// if so; see [`can_be_kept`].
 pub(super) fn fragile_guards(
     walked: &Walked,
-    fixed: &BTreeSet<CallKey>,
-    as_expected: &BTreeSet<CallKey>,
+    fixes: &Fixes,
     settings: &Settings,
 ) -> BTreeMap<usize, Result<(), String>> {
-    let guards = fragile(walked).into_iter();
-    guards.map(|guard| (guard, can_be_kept(walked, guard, fixed, as_expected, settings))).collect()
+    let guards = fragile(walked, &|operation| fixes.divided.contains(&operation.origin.key())).into_iter();
+    guards.map(|guard| (guard, can_be_kept(walked, guard, fixes, settings))).collect()
 }
 
-/// Whether everything that a condition guards can run a second time, so that it is enough to keep its answer. `fixed`
-/// are the operations that a fix makes so, `as_expected` those that do not fail in a first run.
+/// Whether everything that a condition guards can run a second time, so that it is enough to keep its answer.
 ///
 /// # Errors
 /// Why not.
-fn can_be_kept(
-    walked: &Walked,
-    guard: usize,
-    fixed: &BTreeSet<CallKey>,
-    as_expected: &BTreeSet<CallKey>,
-    settings: &Settings,
-) -> Result<(), String> {
+fn can_be_kept(walked: &Walked, guard: usize, fixes: &Fixes, settings: &Settings) -> Result<(), String> {
     const ASKS: &str = "its condition asks the database, and would not hold a second time for what else it guards: \
                         give it a condition of its own";
     let branch = walked.guards.get(guard).and_then(|guard| guard.branch);
@@ -47,15 +59,14 @@ fn can_be_kept(
     }
     let guarded = walked.operations.iter().filter(|operation| operation.origin.guards.contains(&guard));
     let repeatable = |operation: &Operation| {
+        let key = operation.origin.key();
         is_spelled_out(&operation.kind)
-            && (fixed.contains(&operation.origin.key())
-                || match rerun::how(operation, &settings.target) {
+            && (fixes.fixed.contains(&key)
+                || match rerun::how(&operation.where_it_stands(), &settings.target) {
                     rerun::How::AsItIs => true,
                     rerun::How::Impossible => false,
                     // What fails in a first run goes on to fail.
-                    rerun::How::With(_) | rerun::How::OutsideOfBatch => {
-                        as_expected.contains(&operation.origin.key())
-                    }
+                    rerun::How::With(_) | rerun::How::OutsideOfBatch => fixes.as_expected.contains(&key),
                 })
     };
     if guarded.into_iter().all(repeatable) { Ok(()) } else { Err(ASKS.to_owned()) }
@@ -84,33 +95,64 @@ fn is_spelled_out(kind: &OperationKind) -> bool {
 
 /// The conditions that have to keep their answer for some fixes of a migration, and under which names.
 pub(super) fn kept(migration: &Migration, chosen: &[&Finding]) -> Vec<Kept> {
-    let mut branches: BTreeMap<(u32, u32), Branch> = BTreeMap::new();
-    let mut taken: BTreeSet<&str> = BTreeSet::new();
-    for direction in [Direction::Upgrade, Direction::Downgrade] {
-        let walked = migration.walked(direction);
-        taken.extend(walked.guards.iter().filter_map(|guard| guard.kept_as.as_deref()));
-        let fragile = fragile(walked);
+    let mut branches = Branches::default();
+    for direction in Direction::BOTH {
         let of_this = chosen.iter().filter(|finding| finding.direction == direction && finding.moves());
-        let guards = of_this.flat_map(|finding| &finding.operation.origin.guards);
-        let kept = guards
-            .filter(|guard| fragile.contains(guard))
-            .filter_map(|guard| walked.guards.get(*guard)?.branch);
-        branches
-            .extend(kept.map(|branch| ((branch.test.start().to_u32(), branch.test.end().to_u32()), branch)));
+        branches.add(
+            migration.walked(direction),
+            None,
+            of_this.map(|finding| (&finding.operation, &finding.fix)),
+        );
     }
-    let revision: String = migration
-        .revision
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(32)
-        .collect::<String>()
-        .to_lowercase();
-    let mut names = (1..).map(|number| format!("safemig_{revision}_{number}"));
-    branches
-        .into_values()
-        .filter_map(|branch| {
-            let name = names.find(|name| !taken.contains(name.as_str()))?;
-            Some(Kept { test: branch.test, last: branch.last, name })
-        })
-        .collect()
+    branches.named(&migration.revision)
+}
+
+/// Conditions that have to keep their answer, by their places.
+#[derive(Default)]
+pub(super) struct Branches<'a> {
+    found: BTreeMap<(u32, u32), Branch>,
+    /// The names of marks that are there already.
+    taken: BTreeSet<&'a str>,
+}
+
+impl<'a> Branches<'a> {
+    /// Add the conditions around operations, with their fixes, that stand in a module or in the migration itself.
+    pub(super) fn add<'b>(
+        &mut self,
+        walked: &'a Walked,
+        module: Option<&str>,
+        moved: impl Iterator<Item = (&'b Operation, &'b Result<Recipe, String>)>,
+    ) {
+        self.taken.extend(walked.guards.iter().filter_map(|guard| guard.kept_as.as_deref()));
+        let moved: Vec<_> = moved.collect();
+        let divided: BTreeSet<CallKey> = moved
+            .iter()
+            .filter(|(operation, fix)| is_divided(operation, fix))
+            .map(|(operation, _)| operation.origin.key())
+            .collect();
+        let fragile = fragile(walked, &|operation| divided.contains(&operation.origin.key()));
+        let around = moved.iter().flat_map(|(operation, _)| &operation.origin.guards);
+        let guards = around
+            .filter(|guard| fragile.contains(guard))
+            .filter_map(|guard| walked.guards.get(*guard))
+            .filter(|guard| guard.module.as_deref() == module);
+        self.found.extend(guards.filter_map(|guard| {
+            let branch = guard.branch?;
+            Some(((branch.test.start().to_u32(), branch.test.end().to_u32()), branch))
+        }));
+    }
+
+    /// Each with a name for its mark, after what they stand in.
+    pub(super) fn named(self, owner: &str) -> Vec<Kept> {
+        let owner: String = owner.chars().filter(char::is_ascii_alphanumeric).collect();
+        let owner = owner[owner.len().saturating_sub(32)..].to_lowercase();
+        let mut names = (1..).map(|number| format!("safemig_{owner}_{number}"));
+        self.found
+            .into_values()
+            .filter_map(|branch| {
+                let name = names.find(|name| !self.taken.contains(name.as_str()))?;
+                Some(Kept { test: branch.test, last: branch.last, name })
+            })
+            .collect()
+    }
 }

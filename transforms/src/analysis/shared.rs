@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::check::{CallKey, Called, merge};
 use super::early::{Early, early};
+use super::hold::Branches;
 use super::{Finding, History, Key, Report, Selection, mentions};
-use crate::layout::{self, Others, Planned, Rerunnable};
+use crate::layout::{self, Kept, Others, Planned, Rerunnable};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::operations::{ELSEWHERE, Entrance, Modules, Operation, OperationKind, Uses, has_parameters};
 use crate::python::Module;
@@ -305,7 +306,7 @@ impl History {
         for name in names {
             let Some(module) = modules.get(name) else { continue };
             let of_module: Vec<&&Group> = chosen.iter().filter(|group| group.place.0 == *name).collect();
-            let source = self.rewrite(module, &of_module, in_modules.get(name), settings, refused);
+            let source = self.rewrite(name, module, &of_module, in_modules.get(name), settings, refused);
             if let Some(module) = source.and_then(|source| Module::parse(source).ok()) {
                 new.replace(name, module);
             }
@@ -387,9 +388,31 @@ impl History {
         Ok(())
     }
 
+    /// The conditions of a module that have to keep their answer.
+    fn kept_in(&self, name: &str, groups: &[&&Group]) -> Vec<Kept> {
+        let mut calls: BTreeMap<(usize, Direction), BTreeMap<CallKey, &Result<Recipe, String>>> =
+            BTreeMap::new();
+        for group in groups.iter().filter(|group| group.finding.moves()) {
+            for (index, called) in &group.calls {
+                calls.entry((*index, called.direction)).or_default().insert(called.key, &group.finding.fix);
+            }
+        }
+        let mut branches = Branches::default();
+        for ((index, direction), fixes) in calls {
+            let walked = self.migrations[index].walked(direction);
+            let moved = walked
+                .operations
+                .iter()
+                .filter_map(|operation| Some((operation, *fixes.get(&operation.origin.key())?)));
+            branches.add(walked, Some(name), moved);
+        }
+        branches.named(name)
+    }
+
     /// The new text of a module.
     fn rewrite(
         &self,
+        name: &str,
         module: &Module,
         groups: &[&&Group],
         keywords: Option<&Vec<Rerunnable>>,
@@ -408,7 +431,8 @@ impl History {
                 Some(Planned { operation: &group.finding.operation, recipe })
             })
             .collect();
-        let outcome = layout::rewrite(module, &plans, &Others::default(), keywords, portability);
+        let others = Others { kept: self.kept_in(name, groups), ..Others::default() };
+        let outcome = layout::rewrite(module, &plans, &others, keywords, portability);
         let failed = outcome.source.is_none() && outcome.refused.is_empty() && !plans.is_empty();
         for (plan, reason) in outcome.refused {
             refused.insert(groups[plan].key(), reason);

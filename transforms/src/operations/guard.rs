@@ -24,6 +24,8 @@ pub struct Guard {
     unknown: bool,
     /// The `if` that can be told to keep its answer.
     pub(crate) branch: Option<Branch>,
+    /// The module of the project that it stands in; `None` for the migration itself.
+    pub(crate) module: Option<String>,
     /// An earlier rewrite has told it so, under this name.
     pub(crate) kept_as: Option<String>,
 }
@@ -85,8 +87,9 @@ impl Guard {
     }
 }
 
-/// The conditions that may have another answer when only a part of what they guard is done.
-pub(crate) fn fragile(walked: &Walked) -> BTreeSet<usize> {
+/// The conditions that may have another answer when only a part of what they guard is done. Of what is `divided`, a
+/// part is done before the rest.
+pub(crate) fn fragile(walked: &Walked, divided: &dyn Fn(&Operation) -> bool) -> BTreeSet<usize> {
     let changes = walked.operations.iter().filter(|operation| {
         !matches!(operation.kind, OperationKind::Harmless { .. } | OperationKind::Commit)
     });
@@ -95,10 +98,11 @@ pub(crate) fn fragile(walked: &Walked) -> BTreeSet<usize> {
     let mut answered = BTreeSet::new();
     for operation in changes {
         for guard in &operation.origin.guards {
-            if answered.contains(guard) {
+            let depends = walked.guards.get(*guard).is_some_and(|asked| asked.depends_on(operation));
+            if answered.contains(guard) || (depends && divided(operation)) {
                 fragile.insert(*guard);
             }
-            if walked.guards.get(*guard).is_some_and(|asked| asked.depends_on(operation)) {
+            if depends {
                 answered.insert(*guard);
             }
         }

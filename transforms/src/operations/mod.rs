@@ -14,6 +14,7 @@ pub mod sql;
 pub(crate) mod update;
 mod walk;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ruff_text_size::TextRange;
@@ -590,6 +591,15 @@ pub struct AddConstraint {
 }
 
 impl Operation {
+    /// The operation in the module whose function does it, if that is not the migration itself.
+    #[must_use]
+    pub fn where_it_stands(&self) -> Cow<'_, Self> {
+        match &self.origin.elsewhere {
+            Some(elsewhere) => Cow::Owned(Self { origin: elsewhere.origin.clone(), ..self.clone() }),
+            None => Cow::Borrowed(self),
+        }
+    }
+
     /// The tables that its foreign keys reference; `None` for one that is not known.
     #[must_use]
     pub fn references(&self) -> Vec<Option<TableName>> {

@@ -194,7 +194,13 @@ impl Scope {
             },
             Expr::Attribute(attribute) => {
                 let owner = self.eval_for(&attribute.value, dialect);
-                member(&owner, &attribute.attr)
+                match (member(&owner, &attribute.attr), &*attribute.value) {
+                    // A model's table is one table, though it is not known which.
+                    (Value::Unknown, Expr::Name(model)) if attribute.attr.as_str() == "__tablename__" => {
+                        Value::Partial(format!("{{{}.__tablename__}}", model.id))
+                    }
+                    (value, _) => value,
+                }
             }
             Expr::Subscript(subscript) => {
                 let owner = self.eval_for(&subscript.value, dialect);
@@ -479,12 +485,15 @@ fn member(owner: &Value, name: &str) -> Value {
             Value::Dialect
         }
         (Value::Dialect | Value::Bind, "name") => Value::DialectName,
-        (Value::Object(object), name) => {
-            let found = object.attributes.iter().find(|(attribute, _)| attribute == name);
-            found.map_or(Value::Unknown, |(_, value)| value.clone())
-        }
+        (Value::Class(attributes), name) => attribute(attributes, name),
+        (Value::Object(object), name) => attribute(&object.attributes, name),
         _ => Value::Unknown,
     }
+}
+
+fn attribute(attributes: &[(String, Value)], name: &str) -> Value {
+    let found = attributes.iter().find(|(attribute, _)| attribute == name);
+    found.map_or(Value::Unknown, |(_, value)| value.clone())
 }
 
 /// A value that depends on the database, for one database.

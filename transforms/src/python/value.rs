@@ -28,6 +28,8 @@ pub enum Value {
     OpFunction(String),
     /// Something imported from a module that may do anything to the database.
     Foreign(String),
+    /// A class of the file, with what its body assigns.
+    Class(Vec<(String, Value)>),
     /// An object of a class that the project defines.
     Object(Box<Object>),
     /// A function of the file that only computes this.

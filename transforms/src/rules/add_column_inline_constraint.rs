@@ -164,7 +164,7 @@ pub(super) fn column_first(
         ..Change::default()
     };
     if context.settings.rerun == Rerun::Repair {
-        if operation.conditional {
+        if operation.conditional && operation.origin.guards.is_empty() && !operation.origin.kept {
             return Err("a condition may take the column that an interrupted run adds for all that was to be done"
                 .to_owned());
         }

@@ -69,14 +69,15 @@ impl<'a> Walker<'a, '_> {
     fn inner_calls(&mut self, expression: &'a Expr, statement: &'a Stmt, frame: &mut Frame<'a>) {
         let mut found = Calls { outermost: expression.range(), calls: Vec::new(), repeated: false };
         walk_expr(&mut found, expression);
-        let repeated = frame.repeated;
+        let before = (frame.repeated, frame.in_loop);
         frame.repeated |= found.repeated;
+        frame.in_loop |= found.repeated;
         for call in found.calls {
             if !self.call(call, statement, frame, false) {
                 self.inner_calls_of(call, statement, frame);
             }
         }
-        frame.repeated = repeated;
+        (frame.repeated, frame.in_loop) = before;
     }
 
     fn inner_calls_of(&mut self, call: &'a ExprCall, statement: &'a Stmt, frame: &mut Frame<'a>) {
@@ -247,10 +248,11 @@ impl<'a> Walker<'a, '_> {
             calls: self.calls.clone(),
             root,
             within: self.within,
+            followed: std::mem::take(&mut self.followed),
             symbols: Vec::new(),
         };
         follow(&mut walker, &mut outer);
-        (self.walked, self.batches) = (walker.walked, walker.batches);
+        (self.walked, self.batches, self.followed) = (walker.walked, walker.batches, walker.followed);
         let module = functions.name.unwrap_or_default();
         for (nth, operation) in self.walked.operations[first..].iter_mut().enumerate() {
             let elsewhere = operation.origin.elsewhere.take().unwrap_or_else(|| {
@@ -423,6 +425,17 @@ impl<'a> Walker<'a, '_> {
             inner.scope.bind(rest.name.as_str(), Value::Unknown);
         }
         inner.repeated = true;
+        // A mark tells one run of a function from none, but not from another.
+        let key = (self.functions.name.map(str::to_owned), definition.start());
+        if !self.followed.insert(key) {
+            inner.in_loop = true;
+            let within = definition.range();
+            for guard in
+                self.walked.guards.iter_mut().filter(|guard| guard.module.as_deref() == self.functions.name)
+            {
+                guard.branch = guard.branch.filter(|branch| !within.contains_range(branch.test));
+            }
+        }
         self.within = self.within(statement);
         if !frame.local.contains_key(definition.name.as_str()) {
             inner.guards_of_call = Some(frame.guards.len());

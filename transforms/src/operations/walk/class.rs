@@ -66,7 +66,7 @@ impl<'a> Walker<'a, '_> {
         let path = match &*call.func {
             Expr::Name(name) => match frame.scope.get(&name.id) {
                 Some(Value::Foreign(path)) => path.clone(),
-                None => {
+                None | Some(Value::Class(_)) => {
                     let class = self.functions.classes.get(name.id.as_str())?;
                     return Some(made(class, self.functions, call, &frame.scope));
                 }

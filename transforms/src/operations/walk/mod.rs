@@ -97,6 +97,7 @@ impl<'a> Functions<'a> {
                 }
                 Stmt::ClassDef(class) => {
                     self.classes.insert(class.name.as_str(), class);
+                    assign(statement, &mut self.scope);
                 }
                 Stmt::If(branch) => {
                     self.collect(&branch.body);
@@ -178,6 +179,7 @@ impl<'a> Functions<'a> {
             symbols: Vec::new(),
             calls: vec![definition.range()],
             within: TextRange::default(),
+            followed: BTreeSet::new(),
         };
         let mut scope = self.scope.clone();
         // `upgrade(op, tables, tester)`: some projects hand `op` in.
@@ -196,6 +198,7 @@ impl<'a> Functions<'a> {
             kept: false,
             lock_timeout: false,
             repeated: false,
+            in_loop: false,
             in_batch: false,
             guards: Vec::new(),
             guards_of_call: None,
@@ -221,6 +224,8 @@ struct Frame<'a> {
     /// The statements stand in a `with` block that limits how long they wait for a lock.
     lock_timeout: bool,
     repeated: bool,
+    /// The statements stand in a loop, or in a function that is called in one.
+    in_loop: bool,
     /// The statements stand in a batch block.
     in_batch: bool,
     guards: Vec<usize>,
@@ -240,9 +245,14 @@ struct Walker<'a, 'f> {
     root: &'f str,
     /// The statement of the function that is read which called the one that is followed.
     within: TextRange,
+    /// The functions that have been called.
+    followed: BTreeSet<FunctionKey>,
     /// The assignments of values that are not known, in the order in which they run.
     symbols: Vec<TextSize>,
 }
+
+/// The module of a function, if it is no migration, and its start.
+type FunctionKey = (Option<String>, TextSize);
 
 /// `TextRange` has no order of its own.
 type BatchKey = (u32, u32);
@@ -370,7 +380,8 @@ impl<'a> Walker<'a, '_> {
         let before = (frame.dialects, frame.conditional);
         let mut guard = if undecided { Guard::of(test, &frame.scope) } else { None };
         if let Some(guard) = &mut guard {
-            guard.branch = branch_of(test, body).filter(|_| !frame.repeated);
+            guard.branch = branch_of(test, body).filter(|_| !frame.in_loop);
+            guard.module = self.functions.name.map(str::to_owned);
         }
         let mut then = frame.clone();
         then.dialects = holds;
@@ -459,6 +470,7 @@ impl<'a> Walker<'a, '_> {
     fn for_loop(&mut self, block: &'a StmtFor, statement: &'a Stmt, frame: &mut Frame<'a>) {
         self.expression(&block.iter, statement, frame, false);
         let repeated = std::mem::replace(&mut frame.repeated, true);
+        let in_loop = std::mem::replace(&mut frame.in_loop, true);
         match frame.scope.eval(&block.iter) {
             Value::List(values) if values.len() <= MAX_ITERATIONS => {
                 for value in &values {
@@ -477,7 +489,7 @@ impl<'a> Walker<'a, '_> {
                 self.unknown_loop(&block.body, frame);
             }
         }
-        frame.repeated = repeated;
+        (frame.repeated, frame.in_loop) = (repeated, in_loop);
         self.optional(&block.orelse, frame);
     }
 
@@ -485,7 +497,7 @@ impl<'a> Walker<'a, '_> {
     fn unknown_loop(&mut self, body: &'a [Stmt], frame: &mut Frame<'a>) {
         let mut inner = frame.clone();
         forget_assigned(body, &mut inner.scope);
-        inner.repeated = true;
+        (inner.repeated, inner.in_loop) = (true, true);
         inner.conditional = true;
         self.body(body, &mut inner);
         frame.scope.merge(&inner.scope);
@@ -501,7 +513,8 @@ impl<'a> Walker<'a, '_> {
 
     fn attempt(&mut self, block: &'a StmtTry, frame: &mut Frame<'a>) -> Flow {
         let mut inner = frame.clone();
-        inner.conditional |= !block.handlers.is_empty();
+        // Where every failure ends the migration, what has run has not failed.
+        inner.conditional |= !block.handlers.iter().all(raises);
         let goes_on = |handler: &&ExceptHandler| {
             let ExceptHandler::ExceptHandler(handler) = handler;
             !leaves(&handler.body) && !Helper::FailOnPostgresql.is_called(handler.body.first())
@@ -632,6 +645,12 @@ enum ContextManager {
     Autocommit,
     Harmless(Value),
     Transaction(Value),
+}
+
+/// Whether an `except` clause always ends in `raise`.
+fn raises(handler: &ExceptHandler) -> bool {
+    let ExceptHandler::ExceptHandler(handler) = handler;
+    matches!(handler.body.last(), Some(Stmt::Raise(_)))
 }
 
 /// Whether a body always ends in `return`, `raise` or `sys.exit()`.

@@ -82,6 +82,17 @@ pub(crate) fn assign(statement: &Stmt, scope: &mut Scope) {
             }
         }
         Stmt::AugAssign(assignment) => scope.assign(&assignment.target, &Value::Unknown),
+        Stmt::ClassDef(class) => {
+            let attributes = class.body.iter().filter_map(|statement| match statement {
+                Stmt::Assign(assignment) => match assignment.targets.as_slice() {
+                    [Expr::Name(name)] => Some((name.id.to_string(), scope.eval(&assignment.value))),
+                    _ => None,
+                },
+                _ => None,
+            });
+            let attributes = attributes.collect();
+            scope.bind(&class.name, Value::Class(attributes));
+        }
         Stmt::Import(import) => {
             for alias in &import.names {
                 let name = alias.name.as_str();
