@@ -98,6 +98,12 @@ impl Cluster {
     /// (the server refuses to run as root); or the server did not start.
     #[cfg(unix)]
     pub(crate) fn start(version: Option<u32>) -> Result<Self> {
+        Self::start_with(version, "")
+    }
+
+    /// Likewise, with `settings` of `postgresql.conf` in addition to ours.
+    #[cfg(unix)]
+    pub(super) fn start_with(version: Option<u32>, settings: &str) -> Result<Self> {
         use std::io::Read as _;
         use std::os::unix::fs::{MetadataExt as _, chown};
         use std::os::unix::process::CommandExt as _;
@@ -112,7 +118,7 @@ impl Cluster {
         command
             .args(["-c", GUARDIAN, "guardian"])
             .args([path, &programs.bin])
-            .arg(format!("{SETTINGS}unix_socket_directories = '\"{}\"'", path.display()))
+            .arg(format!("{SETTINGS}unix_socket_directories = '\"{}\"'\n{settings}", path.display()))
             // The server's user may not be allowed to enter ours.
             .current_dir("/")
             // Neither Ctrl-C in the terminal nor a signal to our whole group is meant for it.

@@ -330,7 +330,10 @@ def main() -> None:
     done(None, versions=versions)
     while True:
         command = channel.receive()
-        connections.database = command["database"]
+        connections.database = database = command["database"]
+        for name in ("sslmode", "sslrootcert"):
+            if name in database:  # libpq reads it here, and so does asyncpg
+                os.environ["PG" + name.upper()] = database[name]
         connections.watched = command["trace"]
         watcher.start(command["watch"])
         raised: Optional[BaseException] = None

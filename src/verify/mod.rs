@@ -7,7 +7,7 @@
 //! | file | knows |
 //! |---|---|
 //! | `proof` | what is run, and what is compared |
-//! | `server`, `cluster` | scratch databases, and where PostgreSQL is |
+//! | `server`, `cluster`, `tls` | scratch databases, and where PostgreSQL is |
 //! | `driver` (`driver.py`, `env.py`, `stubs.py`), `python` | Alembic in the project's own Python |
 //! | `tree` | the directories of the two histories |
 //! | `snapshot` | what is in a database |
@@ -30,6 +30,7 @@ pub(crate) mod report;
 mod rows;
 pub(crate) mod server;
 mod snapshot;
+mod tls;
 mod trace;
 pub(crate) mod tree;
 #[cfg(test)]

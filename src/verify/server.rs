@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::error::Error as _;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::Path;
 use std::process;
@@ -14,12 +15,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use percent_encoding::percent_decode_str;
 use postgres::config::Host;
 use postgres::error::SqlState;
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config};
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::tls::{self, Tls};
 
 /// How often to look whether the server has done something.
 const POLL: Duration = Duration::from_millis(2);
@@ -36,6 +39,7 @@ const SESSIONS: &str = "FROM pg_stat_activity WHERE datname = $1 AND usesysid IS
 /// A server, and what we may do there. Can be shared by threads.
 pub(crate) struct Server {
     config: Config,
+    tls: Tls,
     admin: Mutex<Client>,
     version: u32,
     superuser: bool,
@@ -53,29 +57,30 @@ impl Server {
         let mut config = Config::new();
         let directory = cluster.directory().to_str().context("the temporary directory is not UTF-8")?;
         config.user("postgres").dbname("postgres").host(directory);
-        Self::new(config, Some(cluster), "the private PostgreSQL")
+        let tls = Tls::new(Some("disable"), None, None)?;
+        Self::new(config, tls, Some(cluster), "the private PostgreSQL")
     }
 
     /// The server at a URL as libpq or SQLAlchemy understand it. What it does not say comes from
-    /// `PGHOST` and `PGPASSWORD`, then from libpq's defaults.
+    /// `PGHOST`, `PGPASSWORD`, `PGSSLMODE` and `PGSSLROOTCERT`, then from libpq's defaults.
     ///
     /// # Errors
-    /// It isn't such a URL, asks for TLS, leads nowhere, or to a user who can't create databases.
+    /// It isn't such a URL, leads nowhere, or to a user who can't create databases.
     pub(crate) fn at(url: &str) -> Result<Self> {
         let shown = without_password(url);
-        let config = configuration(url, &shown)?;
-        Self::new(config, None, &shown)
+        let (config, tls) = configuration(url, &shown)?;
+        Self::new(config, tls, None, &shown)
     }
 
-    fn new(mut config: Config, cluster: Option<Cluster>, shown: &str) -> Result<Self> {
-        let mut admin = connect(&mut config, shown)?;
+    fn new(mut config: Config, tls: Tls, cluster: Option<Cluster>, shown: &str) -> Result<Self> {
+        let mut admin = connect(&mut config, &tls, shown)?;
         let row = admin
             .query_one(
                 "SELECT current_setting('server_version_num')::int4, rolsuper, rolcreatedb, session_user::text
                  FROM pg_roles WHERE rolname = current_user",
                 &[],
             )
-            .map_err(|error| anyhow!("could not ask {shown} for its version: {}", reason(error)))?;
+            .map_err(|error| anyhow!("could not ask {shown} for its version: {}", reason(&error)))?;
         let (version, superuser, creates): (i32, bool, bool) = (row.get(0), row.get(1), row.get(2));
         let user: String = row.get(3);
         if !superuser && !creates {
@@ -86,7 +91,7 @@ impl Server {
         }
         config.user(&user);
         let version = u32::try_from(version / 10000)?;
-        Ok(Self { config, admin: Mutex::new(admin), version, superuser, cluster })
+        Ok(Self { config, tls, admin: Mutex::new(admin), version, superuser, cluster })
     }
 
     /// The major version.
@@ -104,7 +109,7 @@ impl Server {
     /// # Errors
     /// The server refuses: no space left, ...
     pub(crate) fn create(&self, purpose: &str) -> Result<Database<'_>> {
-        self.copy("template0", purpose).map_err(|error| not_created(purpose, error))
+        self.copy("template0", purpose).map_err(|error| not_created(purpose, &error))
     }
 
     /// A new database with everything that is in `template`, except settings (`ALTER DATABASE ... SET`)
@@ -123,7 +128,7 @@ impl Server {
             if waited > IN_USE || !self.is_used(&template.name)? {
                 match self.copy(&template.name, purpose) {
                     Err(error) if error.code() == Some(&SqlState::OBJECT_IN_USE) && waited < IN_USE => {}
-                    result => return result.map_err(|error| not_created(purpose, error)),
+                    result => return result.map_err(|error| not_created(purpose, &error)),
                 }
             } else if waited > CLOSING {
                 self.terminate_all(&template.name)?;
@@ -193,13 +198,15 @@ impl Database<'_> {
     /// The server refuses: too many connections, ...
     pub(crate) fn connect(&self) -> Result<Client> {
         let mut config = self.server.config.clone();
-        let mut client = config.dbname(&self.name).connect(NoTls)?;
+        let mut client = self.server.tls.connect(config.dbname(&self.name)).map_err(|mut failures| {
+            failures.pop().map_or_else(|| anyhow!("there is no way to connect"), anyhow::Error::from)
+        })?;
         client.batch_execute("SET lock_timeout = '60s'")?;
         Ok(client)
     }
 
-    /// What SQLAlchemy's `URL.create` needs: `user`, `password`, `host`, `port` and `database`, all of
-    /// them texts. What is unknown is left out.
+    /// What a driver of Python needs: `user`, `password`, `host`, `port`, `database`, `sslmode` and `sslrootcert`,
+    /// all of them texts. What is unknown is left out.
     pub(crate) fn parameters(&self) -> Value {
         let config = &self.server.config;
         let host = match config.get_hosts().first() {
@@ -217,6 +224,7 @@ impl Database<'_> {
             ("database", Some(self.name.clone())),
         ]
         .into_iter()
+        .chain(self.server.tls.parameters().map(|(key, value)| (key, Some(value.to_owned()))))
         .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))))
         .collect()
     }
@@ -259,20 +267,30 @@ fn new_name(purpose: &str) -> String {
     name
 }
 
-fn not_created(purpose: &str, error: postgres::Error) -> anyhow::Error {
+fn not_created(purpose: &str, error: &postgres::Error) -> anyhow::Error {
     anyhow!("could not create a scratch database ({purpose}): {}", reason(error))
 }
 
 /// The server's own words, or what prevented it from having any.
-fn reason(error: postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(error) => error.to_string(),
-        None => format!("{:#}", anyhow::Error::from(error)),
+pub(super) fn reason(error: &postgres::Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return error.to_string();
     }
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Most of the driver's own errors end with their source already.
+        let inner = error.to_string();
+        if !reason.ends_with(&inner) {
+            reason = format!("{reason}: {inner}");
+        }
+        source = error.source();
+    }
+    reason
 }
 
 /// Reads a URL. Parameters that make no difference to us, such as a driver's, are passed over.
-fn parse(url: &str) -> Result<Config> {
+fn parse(url: &str) -> Result<(Config, Tls)> {
     const KNOWN: [&str; 8] =
         ["user", "password", "dbname", "host", "hostaddr", "port", "options", "connect_timeout"];
 
@@ -287,18 +305,15 @@ fn parse(url: &str) -> Result<Config> {
         None => (rest, ""),
     };
     let query: BTreeMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-    // `ssl` is what asyncpg and pg8000 call it.
-    if let Some(mode) = query.get("sslmode").or_else(|| query.get("ssl"))
-        && !matches!(*mode, "disable" | "allow" | "prefer" | "false" | "0")
-    {
-        bail!(
-            "TLS is not supported yet, and the URL asks for it\n\
-             hint: name a local server, or one at the end of an SSH tunnel"
-        );
-    }
     let known = query.iter().filter(|(key, _)| KNOWN.contains(key));
     let known: Vec<_> = known.map(|(key, value)| format!("{key}={value}")).collect();
-    format!("postgresql://{base}?{}", known.join("&")).parse().map_err(|error| anyhow!("{}", reason(error)))
+    let config = format!("postgresql://{base}?{}", known.join("&"));
+    let config = config.parse().map_err(|error| anyhow!("{}", reason(&error)))?;
+    let given = |name: &str| query.get(name).map(|value| percent_decode_str(value).decode_utf8_lossy());
+    // `ssl` is what asyncpg and pg8000 call it.
+    let mode = given("sslmode").or_else(|| given("ssl"));
+    let tls = Tls::or_environment(mode.as_deref(), given("sslrootcert").as_deref())?;
+    Ok((config, tls))
 }
 
 /// The revisions at which a database stands, by its table `alembic_version`, or else the only table that has the form
@@ -308,8 +323,11 @@ fn parse(url: &str) -> Result<Config> {
 /// It isn't such a URL, or leads nowhere; several tables have that form.
 pub(crate) fn current_revisions(url: &str) -> Result<Vec<String>> {
     let shown = without_password(url);
-    let failed = |error| anyhow!("could not read the revisions at which {shown} is: {}", reason(error));
-    let mut client = connect(&mut configuration(url, &shown)?, &shown)?;
+    let failed = |error: postgres::Error| {
+        anyhow!("could not read the revisions at which {shown} is: {}", reason(&error))
+    };
+    let (mut config, tls) = configuration(url, &shown)?;
+    let mut client = connect(&mut config, &tls, &shown)?;
     let tables = client
         .query(
             "SELECT format('%I.%I', nspname, relname), relname = 'alembic_version' AND pg_table_is_visible(c.oid)
@@ -339,11 +357,18 @@ pub(crate) fn current_revisions(url: &str) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// How to connect; what the URL does not say comes from `PGHOST` and `PGPASSWORD`, then from libpq's defaults.
-fn configuration(url: &str, shown: &str) -> Result<Config> {
-    let mut config = parse(url).with_context(|| format!("the database URL is {shown}"))?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        config.host(&default_host(port(&config)));
+/// How to connect; what the URL does not say comes from the environment, then from libpq's defaults.
+fn configuration(url: &str, shown: &str) -> Result<(Config, Tls)> {
+    let (mut config, tls) = parse(url).with_context(|| format!("the database URL is {shown}"))?;
+    if config.get_hosts().is_empty() {
+        match config.get_hostaddrs() {
+            [] => config.host(&default_host(port(&config))),
+            addresses => {
+                // By its name, a server is asked for encryption.
+                let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                names.iter().fold(&mut config, |config, name| config.host(name))
+            }
+        };
     }
     if config.get_password().is_none()
         && let Ok(password) = env::var("PGPASSWORD")
@@ -353,17 +378,15 @@ fn configuration(url: &str, shown: &str) -> Result<Config> {
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Duration::from_secs(10));
     }
-    Ok(config)
+    Ok((config, tls))
 }
 
-fn connect(config: &mut Config, shown: &str) -> Result<Client> {
+fn connect(config: &mut Config, tls: &Tls, shown: &str) -> Result<Client> {
     config.application_name("safemig");
-    config.connect(NoTls).map_err(|error| {
-        anyhow!(
-            "could not connect to {shown}: {}\n\
-             hint: check the URL; TLS is not supported yet",
-            reason(error)
-        )
+    tls.connect(config).map_err(|failures| {
+        let reasons: Vec<String> = failures.iter().map(reason).collect();
+        let hint = failures.iter().find_map(tls::hint).unwrap_or("check the URL");
+        anyhow!("could not connect to {shown}: {}\nhint: {hint}", reasons.join("; "))
     })
 }
 
@@ -555,8 +578,7 @@ mod tests {
                 "postgresql://u:secret@localhost:1/d",
                 "could not connect to postgresql://u:***@localhost:1/d: ",
             ),
-            ("postgresql://u:secret@h/d?sslmode=verify-full", "TLS is not supported yet"),
-            ("postgresql+asyncpg://u:secret@h/d?ssl=require", "TLS is not supported yet"),
+            ("postgresql+asyncpg://u:secret@h/d?ssl=secure", "there is no `sslmode=secure`"),
             ("driver://u:secret@localhost/d", "it is not a PostgreSQL URL"),
             ("postgresql://u:secret@h:port/d", "invalid"),
         ] {
