@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use safemig_transforms::analysis::{Finding, Fixed, History, Part, Permissions, Report, Shared, Verdict};
 use safemig_transforms::environment;
 use safemig_transforms::migration::{Migration, Parsed};
+use safemig_transforms::python::Module;
 use safemig_transforms::recipe::Applicability;
 use safemig_transforms::rules;
 use safemig_transforms::settings::{Settings, Split};
@@ -195,14 +196,8 @@ impl Judged<'_> {
 
     /// Try out every fix: first the comments, which are no part of what a migration does.
     fn try_out(&mut self, rules: &Rules) {
-        let refusal =
-            |ignore: &suppression::Finding| rules.refusal_of(&ignore.rule.name(), Applicability::Safe);
         let (base, base_report) = self.base();
-        let removed = base_report.ignores.iter().filter(|ignore| refusal(ignore).is_none());
-        let tidy = (!base_report.ignores.is_empty())
-            .then(|| suppression::remove(&base.module, removed))
-            .flatten()
-            .filter(|text| text != base.module.source())
+        let tidy = tidied(&base.module, &base_report.ignores, rules)
             .and_then(|text| base.edited(text).ok())
             .and_then(|parsed| match parsed {
                 Parsed::Migration(tidy) => Some((self.report_on(&tidy, rules), *tidy)),
@@ -229,21 +224,12 @@ impl Judged<'_> {
         let edited =
             (base.module.source() != self.migration.module.source()).then(|| base.module.source().to_owned());
         self.verdicts = verdicts;
-        self.ignores = self
-            .report
-            .ignores
-            .iter()
-            .map(|ignore| match refusal(ignore) {
-                Some(reason) => Err(reason),
-                None if tidy.is_none() => Err(NO_LAYOUT.to_owned()),
-                None => Ok(()),
-            })
-            .collect();
+        self.ignores = removals(&self.report.ignores, tidy.is_some(), rules);
         self.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source())).or(edited);
         self.left = left;
         self.cut_into(parts);
         self.uncut = uncut;
-        self.find_ignores_left(rules, |ignore| refusal(ignore).unwrap_or_else(|| NO_LAYOUT.to_owned()));
+        self.find_ignores_left(rules, |ignore| why_kept(ignore, rules));
     }
 
     fn cut_into(&mut self, parts: Vec<Part>) {
@@ -262,7 +248,7 @@ impl Judged<'_> {
         } else {
             self.report.ignores.clone()
         };
-        self.ignores_left = left.into_iter().map(|ignore| (ignore.clone(), reason(&ignore))).collect();
+        self.ignores_left = kept(&left, reason);
     }
 
     /// The rules of what the fix removes, as often as it does.
@@ -318,8 +304,7 @@ impl Judged<'_> {
                 *verdict = Err(NOT_WRITTEN.to_owned());
             }
         }
-        let left = self.report.ignores.iter().cloned();
-        self.ignores_left = left.map(|ignore| (ignore, NOT_WRITTEN.to_owned())).collect();
+        self.ignores_left = kept(&self.report.ignores, |_| NOT_WRITTEN.to_owned());
         self.ignores = self.ignores.iter().map(|_| Err(NOT_WRITTEN.to_owned())).collect();
     }
 
@@ -417,6 +402,10 @@ pub(crate) struct JudgedEnvironment<'a> {
     pub(crate) fixed: Option<String>,
     /// What is left then, where it stands in that text, with the reasons.
     left: Vec<(environment::Finding, String)>,
+    /// For each finding about a suppression: nothing, or why it is left.
+    pub(crate) ignores: Vec<Result<(), String>>,
+    /// Those that are left then, where they stand in that text.
+    pub(crate) ignores_left: Vec<(suppression::Finding, String)>,
     settings: &'a Settings,
     /// Rules that the configuration ignores in this file.
     ignored: Vec<&'a RuleSet>,
@@ -442,6 +431,21 @@ impl JudgedEnvironment<'_> {
         self.fixed = None;
         for verdict in self.verdicts.iter_mut().filter(|verdict| verdict.is_ok()) {
             *verdict = Err(NOT_WRITTEN.to_owned());
+        }
+        self.keep_ignores(NOT_WRITTEN);
+        self.ignores_left = kept(&self.report.ignores, |_| NOT_WRITTEN.to_owned());
+    }
+
+    fn keep_ignores(&mut self, reason: &str) {
+        self.ignores = self.report.ignores.iter().map(|_| Err(reason.to_owned())).collect();
+    }
+
+    /// The findings about suppressions in the text after the fix.
+    fn ignores_in_fixed(&self, rules: &Rules) -> Vec<suppression::Finding> {
+        let path = &self.environment.path;
+        match self.fixed.clone().map(|text| environment::Environment::parse(path.clone(), text)) {
+            Some(Ok(Some(fixed))) => self.report_on(&fixed, rules).ignores,
+            _ => self.report.ignores.clone(),
         }
     }
 
@@ -474,16 +478,22 @@ impl JudgedEnvironment<'_> {
         fixed: Option<String>,
         verdicts: Vec<Result<(), String>>,
         left: Vec<(environment::Finding, String)>,
+        rules: &Rules,
     ) {
         self.fixed = fixed;
         self.verdicts = verdicts;
         self.left = left;
+        self.keep_ignores(NOT_REVIEWED);
+        self.ignores_left = kept(&self.ignores_in_fixed(rules), |_| NOT_REVIEWED.to_owned());
     }
 
-    /// The findings that the fix removes.
-    pub(crate) fn fixed_findings(&self) -> impl Iterator<Item = &environment::Finding> {
-        let verdicts = self.report.findings.iter().zip(&self.verdicts);
-        verdicts.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding))
+    /// The rules of what the fix removes, as often as it does.
+    pub(crate) fn fixed_rules(&self) -> impl Iterator<Item = String> {
+        let findings = self.report.findings.iter().zip(&self.verdicts);
+        let ignores = self.report.ignores.iter().zip(&self.ignores);
+        let findings = findings.filter_map(|(finding, verdict)| verdict.is_ok().then_some(finding.rule));
+        let ignores = ignores.filter_map(|(ignore, verdict)| verdict.is_ok().then_some(ignore.rule));
+        findings.chain(ignores).map(rules::Rule::name)
     }
 }
 
@@ -501,20 +511,64 @@ pub(crate) fn judge_environment<'a>(
         verdicts: Vec::new(),
         fixed: None,
         left: Vec::new(),
+        ignores: Vec::new(),
+        ignores_left: Vec::new(),
         settings: &found.settings,
         ignored: rules.ignored(&found.path),
     };
     judged.report = judged.report_on(environment, rules);
-    let environment::Fixed { source, left } =
-        judged.fix_chosen(environment, &judged.report, rules, &|_| true);
+    let tidy = tidied(&environment.module, &judged.report.ignores, rules)
+        .and_then(|text| environment::Environment::parse(environment.path.clone(), text).ok().flatten())
+        .map(|tidy| (judged.report_on(&tidy, rules), tidy));
+    let (report, start) =
+        tidy.as_ref().map_or((&judged.report, environment), |(report, tidy)| (report, tidy));
+    let environment::Fixed { source, left } = judged.fix_chosen(start, report, rules, &|_| true);
     let verdict = |finding: &environment::Finding| {
         let fixed = source.is_some() && finding.violation.fix.is_ok() && allows(rules, finding);
         if fixed { Ok(()) } else { Err(reason_in_environment(finding, rules)) }
     };
     judged.verdicts = judged.report.findings.iter().map(verdict).collect();
     judged.left = with_reasons(left, rules);
-    judged.fixed = source;
+    judged.ignores = removals(&judged.report.ignores, tidy.is_some(), rules);
+    judged.fixed = source.or_else(|| tidy.map(|(_, tidy)| tidy.module.into_source()));
+    if judged.ignores.iter().any(Result::is_err) {
+        judged.ignores_left = kept(&judged.ignores_in_fixed(rules), |ignore| why_kept(ignore, rules));
+    }
     Some(judged)
+}
+
+/// The text of a file without the comments that suppress nothing, so far as they may be removed; `None` when nothing
+/// changes.
+fn tidied(module: &Module, ignores: &[suppression::Finding], rules: &Rules) -> Option<String> {
+    if ignores.is_empty() {
+        return None;
+    }
+    let removed = ignores.iter().filter(|ignore| kept_by_choice(ignore, rules).is_none());
+    suppression::remove(module, removed).filter(|text| text != module.source())
+}
+
+fn kept_by_choice(ignore: &suppression::Finding, rules: &Rules) -> Option<String> {
+    rules.refusal_of(&ignore.rule.name(), Applicability::Safe)
+}
+
+fn why_kept(ignore: &suppression::Finding, rules: &Rules) -> String {
+    kept_by_choice(ignore, rules).unwrap_or_else(|| NO_LAYOUT.to_owned())
+}
+
+fn kept(
+    ignores: &[suppression::Finding],
+    reason: impl Fn(&suppression::Finding) -> String,
+) -> Vec<(suppression::Finding, String)> {
+    ignores.iter().map(|ignore| (ignore.clone(), reason(ignore))).collect()
+}
+
+/// For each finding about a suppression: nothing, or why it is left. `tidy`: those that may be are removed.
+fn removals(ignores: &[suppression::Finding], tidy: bool, rules: &Rules) -> Vec<Result<(), String>> {
+    let verdict = |ignore| match kept_by_choice(ignore, rules) {
+        None if tidy => Ok(()),
+        _ => Err(why_kept(ignore, rules)),
+    };
+    ignores.iter().map(verdict).collect()
 }
 
 /// Whether the fixes of a finding may be made.

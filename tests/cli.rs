@@ -714,6 +714,45 @@ fn the_environment_obeys_what_revisions_obey() {
 }
 
 #[test]
+fn a_suppression_that_suppresses_nothing_in_the_environment_is_removed() {
+    let comment =
+        "configure(url=url)  # safemig: ignore[transaction-per-migration, split-foreign-key] offline";
+    let text = ENVIRONMENT.replace("configure(url=url)", comment).replace(
+        "with context.begin",
+        "# safemig: ignore[transaction-per-migration] it was slow\nwith context.begin",
+    );
+    let project = with_environment(&text);
+    let run = project.run(&["check", ENV_PY, "--output-format", "concise"]).ends_with(1);
+    let places: Vec<_> =
+        run.stdout.lines().filter_map(|line| line.split_once(" Nothing is suppressed")).collect();
+    assert_eq!(
+        places,
+        [
+            ("migrations/env.py:4:33: unused-ignore [*]", " that `split-foreign-key` would report"),
+            ("migrations/env.py:9:1: unused-ignore [*]", " that `transaction-per-migration` would report"),
+        ]
+    );
+    project.run(&["check", ENV_PY, "--select", "unused-ignore"]).ends_with(0);
+    let run = project.run(&["fix", ENV_PY, "--unfixable", "unused-ignore"]).ends_with(1);
+    assert!(run.stderr.contains("2  `unused-ignore` is not to be fixed, by configuration"), "{}", run.stderr);
+    let kept = project.read(ENV_PY);
+    assert!(kept.contains("transaction_per_migration=True") && kept.contains("it was slow"), "{kept}");
+    let run = project.run(&["check", ENV_PY, "--output-format", "concise"]).ends_with(1);
+    assert_eq!(run.stdout.matches("unused-ignore").count(), 2, "{}", run.stdout);
+
+    project.write(ENV_PY, text.as_bytes());
+    let run = project.run(&["upgrade-history"]).ends_with(0);
+    assert!(run.stdout.contains("  unused-ignore                    2           1\n"), "{}", run.stdout);
+    assert_eq!(
+        project.read(ENV_PY),
+        text.replace("# safemig: ignore[transaction-per-migration] it was slow\n", "")
+            .replace(", split-foreign-key]", "]")
+            .replace("connection=connection)", "connection=connection, transaction_per_migration=True)")
+    );
+    project.run(&["check", ENV_PY]).ends_with(0);
+}
+
+#[test]
 fn the_environment_in_every_format() {
     let begun = ENVIRONMENT.replace("engine.connect()", "engine.begin()");
     let project = with_environment(&begun);

@@ -222,7 +222,7 @@ pub(super) fn changes<'a>(
         })
     });
     let environments = environments.iter().filter_map(|one| {
-        let rules = one.fixed_findings().map(|finding| finding.rule.name()).collect();
+        let rules = one.fixed_rules().collect();
         let new = one.fixed.as_ref()?;
         Some(Change {
             path: &one.environment.path,

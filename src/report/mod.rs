@@ -184,17 +184,22 @@ fn of_environment<'a>(
 /// What was found in an `env.py` as it is.
 pub(crate) fn before_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Diagnostic<'a>> {
     let text = Text::new(judged.environment.module.source());
+    let path = &judged.environment.path;
     let findings = judged.report.findings.iter().zip(&judged.verdicts);
+    let ignores = judged.report.ignores.iter().zip(&judged.ignores);
     findings
-        .map(|(finding, verdict)| of_environment(&text, &judged.environment.path, finding, verdict.clone()))
+        .map(|(finding, verdict)| of_environment(&text, path, finding, verdict.clone()))
+        .chain(ignores.map(|(finding, verdict)| of_suppression(&text, path, finding, verdict.clone())))
         .collect()
 }
 
 /// What remains in an `env.py` once it is fixed.
 pub(crate) fn after_in_environment<'a>(judged: &'a JudgedEnvironment) -> Vec<Diagnostic<'a>> {
     let text = Text::new(judged.source());
-    let left = judged.left().into_iter();
-    left.map(|(finding, reason)| of_environment(&text, &judged.environment.path, finding, Err(reason)))
+    let path = &judged.environment.path;
+    let (left, ignores) = (judged.left().into_iter(), judged.ignores_left.iter());
+    left.map(|(finding, reason)| of_environment(&text, path, finding, Err(reason)))
+        .chain(ignores.map(|(finding, reason)| of_suppression(&text, path, finding, Err(reason.clone()))))
         .collect()
 }
 

@@ -45,7 +45,7 @@ impl Report<'_> {
     pub(crate) fn is_anything_left(&self) -> bool {
         !self.broken.is_empty()
             || self.judged.iter().any(|one| !one.left(self.rules).is_empty() || !one.ignores_left.is_empty())
-            || self.environments.iter().any(|one| !one.left().is_empty())
+            || self.environments.iter().any(|one| !one.left().is_empty() || !one.ignores_left.is_empty())
     }
 
     /// What is fixed, by rule.
@@ -62,8 +62,8 @@ impl Report<'_> {
             }
         }
         for one in self.environments.iter().filter(|one| one.fixed.is_some()) {
-            for finding in one.fixed_findings() {
-                add(finding.rule.name(), one.environment.path.as_str());
+            for rule in one.fixed_rules() {
+                add(rule, one.environment.path.as_str());
             }
         }
         for one in self.modules {

@@ -335,6 +335,6 @@ impl Subject for JudgedEnvironment<'_> {
             .collect();
         let changed = (draft.text != self.original()).then_some(draft.text);
         self.report.suppressed.extend(suppressed);
-        self.settle_with(changed, verdicts, left);
+        self.settle_with(changed, verdicts, left, rules);
     }
 }

@@ -17,7 +17,7 @@ use crate::layout;
 use crate::python::{Module, SyntaxError};
 use crate::rules::{RULES, Rule};
 use crate::settings::Settings;
-use crate::suppression::Suppressions;
+use crate::suppression::{self, Suppressions};
 
 /// A parsed `env.py`.
 #[derive(Debug)]
@@ -120,6 +120,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings that a comment suppresses.
     pub suppressed: Vec<Finding>,
+    /// What is wrong with the comments that suppress.
+    pub ignores: Vec<suppression::Finding>,
 }
 
 /// What a fix does to an `env.py`.
@@ -199,19 +201,26 @@ impl Environment {
     #[must_use]
     pub fn check(&self, settings: &Settings, selected: &Selection) -> Report {
         let mut report = Report::default();
+        let mut used = suppression::Used::new();
         for rule in RULES.iter().filter(|rule| selected(&self.path, &rule.name())) {
             for violation in rule.check_environment(self, settings) {
                 let lines = violation.place.statement;
                 let first = self.module.position(lines.start()).line;
                 let last = self.module.position(lines.end()).line;
-                let reason_required = settings.require_ignore_reason;
-                let suppressed =
-                    self.suppressions.suppresses(&rule.name(), first, last, reason_required).is_some();
-                let findings = if suppressed { &mut report.suppressed } else { &mut report.findings };
+                let (name, reason_required) = (rule.name(), settings.require_ignore_reason);
+                let findings = match self.suppressions.suppresses(&name, first, last, reason_required) {
+                    Some(comment) => {
+                        used.extend(comment.used_for(&name));
+                        &mut report.suppressed
+                    }
+                    None => &mut report.findings,
+                };
                 findings.push(Finding { rule, violation });
             }
         }
         report.findings.sort_by_key(|finding| finding.violation.place.call.start());
+        let selected = |rule: &str| selected(&self.path, rule);
+        report.ignores = self.suppressions.examine(&used, &selected, settings.require_ignore_reason);
         report
     }
 }

@@ -5,7 +5,7 @@
 //! statement below becomes unsafe, nobody is told.
 //!
 //! Only names of rules that are checked count: a comment about a rule that is not selected, or in a
-//! revision that is not judged, is left. In an `env.py` nothing is looked for.
+//! revision that is not judged, is left.
 //!
 //! ## Unsafe
 //! ```python
