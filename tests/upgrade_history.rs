@@ -98,6 +98,42 @@ impl Project {
     }
 }
 
+/// That a convention names the constraints shows where one is dropped by its name, also once that may run twice.
+#[test]
+fn what_shows_a_convention_still_shows_it() {
+    let project = Project::new(1);
+    let revision = |number: usize, upgrade: &str| {
+        let text = format!(
+            "\"\"\"b\"\"\"\nfrom alembic import op\nimport sqlalchemy as sa\n\nrevision = 'r{number:04}'\n\
+             down_revision = 'r{:04}'\n\n\ndef upgrade():\n{upgrade}\n\ndef downgrade():\n    pass\n",
+            number - 1
+        );
+        project.write(&format!("m/versions/r{number:04}.py"), &text);
+    };
+    revision(
+        1,
+        "    op.create_table('b', sa.Column('id', sa.Integer, primary_key=True),\n        \
+         sa.Column('a_id', sa.Integer, sa.ForeignKey('a.id')))\n",
+    );
+    revision(
+        2,
+        "    op.drop_constraint('fk_b_a_id_a', 'b', type_='foreignkey')\n    \
+         op.create_index('ix_a_id', 'b', ['a_id'])\n",
+    );
+    revision(3, "    op.add_column('b', sa.Column('c', sa.Integer, sa.ForeignKey('a.id')))\n");
+    let before = project.files();
+    let (stdout, _) = project.run(&[], 1);
+    let after = project.files();
+    let dropped = "op.drop_constraint('fk_b_a_id_a', 'b', type_='foreignkey', if_exists=True)";
+    assert!(after["m/versions/r0002.py"].contains(dropped), "{}", after["m/versions/r0002.py"]);
+    assert_eq!(
+        after["m/versions/r0003.py"], before["m/versions/r0003.py"],
+        "its name is not known: {stdout}"
+    );
+    let (stdout, _) = project.run(&[], 1);
+    assert_eq!(project.files(), after, "{stdout}");
+}
+
 #[test]
 fn the_whole_history_at_once() {
     let project = Project::new(4).in_git();

@@ -15,7 +15,7 @@ use crate::python::value::{Arg, Value};
 use crate::recipe::{Action, Argument, Around, Lock, Name, Recipe};
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::Settings;
-use crate::{rerun, suppression};
+use crate::{naming, rerun, suppression};
 
 /// What tells operations apart: the call, and the place in its SQL text.
 pub(super) type CallKey = (u32, u32, usize, usize);
@@ -152,11 +152,20 @@ pub(super) fn check_one(
 }
 
 /// Whether an operation drops a constraint by a name that PostgreSQL would not have chosen.
-fn contradicts_names(operation: &Operation, catalog: &Catalog) -> bool {
+fn contradicts_names(operation: &Operation, catalog: &Catalog, later: &[Operation]) -> bool {
     match &operation.kind {
-        OperationKind::DropConstraint { table, name, if_exists: false } if !operation.conditional => {
+        OperationKind::DropConstraint { table, name, if_exists } if !operation.conditional => {
             match (table.known(), name.as_str()) {
-                (Some(table), Some(name)) => catalog.contradicts_names(&table, name),
+                (Some(table), Some(name)) => {
+                    // With `IF EXISTS`, it may be one that this function adds itself, when it runs again.
+                    let adds = |later: &Operation| {
+                        matches!(&later.kind, OperationKind::AddConstraint(add)
+                            if add.table.known().as_ref() == Some(&table) && add.name.as_str() == Some(name))
+                    };
+                    let is_its_own =
+                        *if_exists && (name.starts_with(naming::TEMPORARY) || later.iter().any(adds));
+                    !is_its_own && catalog.contradicts_names(&table, name)
+                }
                 _ => false,
             }
         }
@@ -227,7 +236,7 @@ fn replay<'a>(
         if rerun::succeeds_first(operation, direction, &catalog) {
             report.as_expected.insert(operation.origin.key());
         }
-        if direction == Direction::Upgrade && contradicts_names(operation, &catalog) {
+        if direction == Direction::Upgrade && contradicts_names(operation, &catalog, context.later) {
             report.contradiction.get_or_insert(call);
         }
         if direction == Direction::Downgrade {
