@@ -189,11 +189,23 @@ impl Outcome {
             left: left.iter().map(|claim| claim.rule.clone()).collect(),
             crash,
         };
-        let is_broken = |claim: &&Claim| {
-            // Where a finding of this kind is left, what blocks is that.
-            !left.contains(claim) && outcome.blocking().any(|(_, blocking)| claim.is_broken_by(blocking))
+        let blocking = |claim: &Claim, statements: &[Traced]| {
+            let all = statements.iter().flat_map(|traced| &traced.blocking);
+            all.filter(|blocking| claim.is_broken_by(blocking)).count()
         };
-        outcome.broken_claims = claims.iter().filter(is_broken).count();
+        let mut alike: BTreeMap<&Claim, usize> = BTreeMap::new();
+        for claim in &claims {
+            *alike.entry(claim).or_default() += 1;
+        }
+        // Where a finding of this kind is left, what blocks is that.
+        alike.retain(|claim, _| !left.contains(claim));
+        let broken = alike.into_iter().map(|(claim, number)| {
+            let after = blocking(claim, &outcome.after);
+            // Nothing may be claimed about a statement that is not understood: it blocks as it did before.
+            let gone = blocking(claim, &outcome.before).saturating_sub(after);
+            if after == 0 { 0 } else { number.saturating_sub(gone) }
+        });
+        outcome.broken_claims = broken.sum();
         if outcome.comparison.rewritten.is_some() && outcome.comparison.original.is_none() {
             outcome.broken_claims = outcome.claims; // It did not get so far.
         }
