@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use support::{SA20, interpreter, root, run, safemig, verify, verify_with};
@@ -73,6 +77,174 @@ fn the_new_revision_is_proved() {
         format!("2 revisions (0 rewritten, 1 added): schema equal, {0} of {0} lock claims hold", 2 * steps);
     assert!(verified.text.contains(&expected), "{expected} is not in\n{}", verified.text);
     assert!(verified.text.contains("crash points survived"), "{}", verified.text);
+}
+
+/// An application of many files, each with a model that lacks an index.
+struct Many(TempDir);
+
+const MODELS: usize = 120;
+const JOURNAL: &str = "m/.safemig-journal";
+
+impl Many {
+    fn new() -> Self {
+        let many = Self(TempDir::with_prefix("safemig-many-").expect("a temporary directory"));
+        let mut tables = String::new();
+        for number in 0..MODELS {
+            let _ = writeln!(
+                tables,
+                "    op.create_table('t{number}', sa.Column('id', sa.Integer(), primary_key=True), sa.Column('a', sa.Integer()))"
+            );
+            many.write(
+                &format!("app/m{number:03}.py"),
+                &format!(
+                    "from sqlalchemy import Column, Integer, select\nfrom app import Base\n\n\nclass T(Base):\n    \
+                     __tablename__ = 't{number}'\n\n    id = Column(Integer, primary_key=True)\n    a = Column(Integer)\n\n\n\
+                     def find(session, a):\n    return session.scalars(select(T).where(T.a == a)).all()\n"
+                ),
+            );
+        }
+        many.write("alembic.ini", "[alembic]\nscript_location = m\n");
+        many.write("m/env.py", "target_metadata = None\n");
+        many.write(
+            "app/__init__.py",
+            "from sqlalchemy.orm import declarative_base\n\nBase = declarative_base()\n",
+        );
+        many.write(
+            "m/versions/a.py",
+            &format!(
+                "from alembic import op\nimport sqlalchemy as sa\n\nrevision = 'a'\ndown_revision = None\n\n\n\
+                 def upgrade():\n{tables}"
+            ),
+        );
+        many
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, content).expect("a file");
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.path().join(name)).expect("a file")
+    }
+
+    fn command(&self) -> Command {
+        let rule = "--select=verify-query-patterns-are-indexed";
+        let mut command = safemig(self.0.path(), SA20, &["fix", ".", rule, "--unsafe-fixes", "-q"]);
+        command
+            .env_remove("ALEMBIC_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// The exit code, and what is said.
+    fn run(&self) -> (Option<i32>, String) {
+        let output = self.command().output().expect("safemig starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    }
+
+    /// A run that has begun to write.
+    fn writing(&self) -> Child {
+        let mut child = self.command().spawn().expect("safemig starts");
+        while !self.0.path().join(JOURNAL).exists() {
+            assert!(child.try_wait().expect("a process").is_none(), "it ended before it wrote");
+            thread::sleep(Duration::from_micros(200));
+        }
+        child
+    }
+
+    /// Every file, but for hidden ones other than the journal.
+    fn files(&self) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        for directory in ["app", "m", "m/versions"] {
+            for entry in fs::read_dir(self.0.path().join(directory)).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let name = format!("{directory}/{}", path.file_name().expect("a name").display());
+                if path.is_file() && (!name.contains("/.") || name == JOURNAL) {
+                    files.insert(name, fs::read_to_string(path).expect("a file"));
+                }
+            }
+        }
+        files
+    }
+}
+
+/// The models and the new revision are one whole: the other tests of this are in src/write/journal.rs.
+#[cfg(unix)]
+#[test]
+fn killed_while_it_writes_it_completes_when_it_is_run_again() {
+    let reference = Many::new();
+    let before = reference.files();
+    assert_eq!(reference.run(), (Some(0), String::new()));
+    let after = reference.files();
+    assert_eq!(after.len(), before.len() + 1, "a new revision");
+    assert!(before.iter().all(|(name, text)| !name.starts_with("app/m") || after[name] != *text));
+    let mut interrupted = 0;
+    for number in 0..6 {
+        let many = Many::new();
+        let mut child = many.writing();
+        thread::sleep(Duration::from_millis(number * 15));
+        child.kill().expect("it was started");
+        child.wait().expect("it ended");
+        let was_interrupted = many.0.path().join(JOURNAL).exists();
+        interrupted += u32::from(was_interrupted);
+        let (status, said) = many.run();
+        assert_eq!(status, Some(0), "{said}");
+        assert_eq!(
+            said.contains("a run was interrupted while it wrote 121 files; all are as they were"),
+            was_interrupted,
+            "{said}"
+        );
+        let files = many.files();
+        let different: Vec<_> = files.iter().filter(|(name, text)| after.get(*name) != Some(*text)).collect();
+        assert!(files == after, "killed after {number}: {different:?}");
+    }
+    assert!(interrupted > 0, "it was never killed while it wrote");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_changes_while_it_writes_is_left() {
+    let many = Many::new();
+    let before = many.files();
+    let child = many.writing();
+    let signal = |name: &str| run(Command::new("kill").arg(name).arg(child.id().to_string()));
+    signal("-STOP");
+    // The last to be written.
+    let name = format!("app/m{:03}.py", MODELS - 1);
+    let mine = format!("{}# mine\n", before[&name]);
+    assert_eq!(many.read(&name), before[&name], "it was not written yet");
+    many.write(&name, &mine);
+    signal("-CONT");
+    let output = child.wait_with_output().expect("it ended");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("m119.py changed since it was read; nothing was written"), "{said}");
+    let mut expected = before;
+    expected.insert(name.clone(), mine);
+    assert!(many.files() == expected, "all as it was, and mine");
+    assert_eq!(many.run(), (Some(0), String::new()));
+    assert!(many.read(&name).ends_with("# mine\n") && many.read(&name).contains("index=True"));
+}
+
+/// Killed, and then a file is changed that it was to write: that is for people to decide.
+#[cfg(unix)]
+#[test]
+fn a_file_that_changed_after_a_kill_is_not_overwritten() {
+    let many = Many::new();
+    let mut child = many.writing();
+    child.kill().expect("it was started");
+    child.wait().expect("it ended");
+    assert!(many.0.path().join(JOURNAL).exists(), "it was killed while it wrote");
+    many.write("app/m007.py", "# mine\n");
+    let interrupted = many.files();
+    let (status, said) = many.run();
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("m007.py") && said.contains(".safemig-journal"), "{said}");
+    assert!(many.files() == interrupted, "nothing was written");
 }
 
 /// What is found in the sample application.
