@@ -109,9 +109,9 @@ impl<'a> JudgedApplication<'a> {
             files.application.check(database.as_ref(), &settings, &selected, &|file| files.reported[file]);
         let verdict = |finding: &Finding| match &finding.violation.fix {
             Err(reason) => Err(reason.clone()),
-            Ok(_) => match rules.refusal_of(&finding.rule.name(), Applicability::Unsafe) {
+            Ok(fix) => match rules.refusal_of(&finding.rule.name(), Applicability::Unsafe) {
                 Some(reason) => Err(reason),
-                None => Ok(Vec::new()),
+                None => Ok(fix.notes.clone()),
             },
         };
         let verdicts = report.findings.iter().map(verdict).collect();
@@ -165,11 +165,10 @@ impl<'a> JudgedApplication<'a> {
     pub(crate) fn followed(&mut self, result: Result<&str, &str>) {
         for (finding, verdict) in self.report.findings.iter().zip(&mut self.verdicts) {
             let has_steps = finding.violation.fix.as_ref().is_ok_and(|fix| !fix.steps.is_empty());
-            if has_steps && verdict.is_ok() {
-                *verdict = match result {
-                    Ok(path) => Ok(vec![format!("{path} does it in the database")]),
-                    Err(reason) => Err(reason.to_owned()),
-                };
+            match (&mut *verdict, result) {
+                (Ok(notes), Ok(path)) if has_steps => notes.push(format!("{path} does it in the database")),
+                (Ok(_), Err(reason)) if has_steps => *verdict = Err(reason.to_owned()),
+                _ => {}
             }
         }
         if result.is_err() {

@@ -98,6 +98,14 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
             violation.also.iter().map(|(_, range)| position(range.start()).to_string()).collect();
         let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
         let _ = writeln!(found, "{also}");
+        match &violation.fix {
+            Ok(fix) => fix.notes.iter().for_each(|note| {
+                let _ = writeln!(found, "    note: {note}");
+            }),
+            Err(reason) => {
+                let _ = writeln!(found, "    not fixed: {reason}");
+            }
+        }
     }
     let statistics = &report.statistics;
     let _ = writeln!(found, "{} of {} queries understood", statistics.understood, statistics.queries);

@@ -70,7 +70,7 @@ impl Study<'_> {
             self.models.models.iter().find(is_it).map(|model| model.name.clone())
         });
         let declaration = Declaration { file: index.file, change, class, table: table.clone() };
-        Ok(Fix { model: Some(declaration), steps: step.into_iter().collect() })
+        Ok(Fix { notes: Vec::new(), model: Some(declaration), steps: step.into_iter().collect() })
     }
 
     /// The index of the database that a model's is: that of its name, or the only one that no other declaration

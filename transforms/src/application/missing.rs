@@ -8,6 +8,7 @@ use crate::naming;
 use crate::operations::{IndexElement, TableName};
 use crate::revision::{NewIndex, Step};
 use crate::settings::Naming;
+use crate::types::Type;
 
 /// An index that queries ask for, and who does.
 #[derive(Debug)]
@@ -24,12 +25,12 @@ impl Study<'_> {
         let most = self.settings.max_index_columns.0;
         let mut groups: BTreeMap<&Pattern, Vec<Place>> = BTreeMap::new();
         for (pattern, place) in &self.patterns {
-            if self.is_known(pattern) && !served.serves(pattern) && pattern.key(&self.models, most).is_some()
-            {
+            let has_index = pattern.key(&self.models, most).is_some_and(|key| self.has_order(pattern, &key));
+            if has_index && self.is_known(pattern) && !served.serves(pattern) {
                 groups.entry(pattern).or_default().push(*place);
             }
         }
-        let mut wanted: BTreeMap<(TableName, Vec<_>), (Vec<&Pattern>, usize)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(TableName, patterns::IndexKey), (Vec<&Pattern>, usize)> = BTreeMap::new();
         for (pattern, places) in &groups {
             let key = pattern.key(&self.models, most).unwrap_or_default();
             let (patterns, number) = wanted.entry((pattern.table.clone(), key)).or_default();
@@ -79,7 +80,7 @@ impl Study<'_> {
             places.sort_by_key(|(file, range)| (*file, range.start()));
             places.dedup();
             served.create(&index);
-            let (index, fix) = self.declared(index);
+            let (index, fix) = self.declared(index, &key);
             found.push(Missing { index, places, fix });
         }
         found.sort_by_key(|missing| std::cmp::Reverse(missing.places.len()));
@@ -103,8 +104,47 @@ impl Study<'_> {
         }
     }
 
+    /// The type of a column: the database's, or else the model's.
+    fn type_of(&self, table: &TableName, column: &str) -> Option<Type> {
+        let known = self.database.and_then(|database| database.table(table)).and_then(|table| {
+            let known = table.columns.iter().find(|known| known.name == column)?;
+            Some(Type::read(known.type_.as_ref()?)).filter(Type::is_known)
+        });
+        known.or_else(|| self.models.column(table, column)?.type_.clone())
+    }
+
+    /// Whether a btree can have a key: not of `json`, for example.
+    fn has_order(&self, pattern: &Pattern, key: &patterns::IndexKey) -> bool {
+        key.iter()
+            .all(|(key, _)| self.type_of(&pattern.table, key.column()).is_none_or(|type_| type_.has_order()))
+    }
+
+    /// What an index means for values that may be too long for it: a note, or why that is left to people. A row of a
+    /// btree has 2704 bytes at most; a longer one is refused (`index row size … exceeds btree version 4 maximum`).
+    fn limit(&self, table: &TableName, key: &patterns::IndexKey) -> Result<Vec<String>, String> {
+        let mut notes = Vec::new();
+        for column in key.iter().map(|(key, _)| key.column()) {
+            let known = self.models.column(table, column);
+            // What it references has an index, too.
+            let references = column.ends_with("_id") || known.is_some_and(|known| known.foreign.is_some());
+            match self.type_of(table, column) {
+                Some(type_) if !references && type_.is_text() => {
+                    return Err(format!(
+                        "`{column}` may hold long texts, and an index refuses rows with more than 2704 bytes: declare \
+                         a length, or create an index of another kind (`postgresql_using=\"hash\"`)"
+                    ));
+                }
+                Some(type_) if !references && type_.is_unlimited() => notes.push(format!(
+                    "`{column}` has no length: rows in which it has more than 2704 bytes are refused with this index"
+                )),
+                _ => {}
+            }
+        }
+        Ok(notes)
+    }
+
     /// A name for an index, and how its model and the database get it.
-    fn declared(&self, mut index: NewIndex) -> (NewIndex, Result<Fix, String>) {
+    fn declared(&self, mut index: NewIndex, key: &patterns::IndexKey) -> (NewIndex, Result<Fix, String>) {
         let words: Vec<String> = index
             .elements
             .iter()
@@ -142,7 +182,12 @@ impl Study<'_> {
         if !inline && table.inherits_arguments {
             return (index, Err(INHERITED.to_owned()));
         }
+        let notes = match self.limit(&index.table, key) {
+            Ok(notes) => notes,
+            Err(reason) => return (index, Err(reason)),
+        };
         let fix = Fix {
+            notes,
             model: Some(Declaration {
                 file: table.file,
                 change: DeclarationChange::Add { index: index.clone(), inline },

@@ -65,6 +65,8 @@ pub struct Violation {
 /// What makes a finding go away: a change of a model, and one of the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fix {
+    /// What there is to know about it.
+    pub notes: Vec<String>,
     pub model: Option<Declaration>,
     pub steps: Vec<Step>,
 }

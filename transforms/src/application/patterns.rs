@@ -24,6 +24,9 @@ pub(crate) struct Pattern {
     order: Vec<(Key, bool)>,
 }
 
+/// What an index is to be over, with an operator class where it is not the default.
+pub(super) type IndexKey = Vec<(Key, Option<&'static str>)>;
+
 /// The place where rows are looked for: a file and a range in it.
 pub(crate) type Place = (usize, TextRange);
 
@@ -116,10 +119,9 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
             order: Vec::new(),
         };
         for condition in query.conditions.iter().filter(|condition| condition.entity == *entity) {
-            let few = matches!(&condition.key, Key::Column(column)
-                if models.column(&entity.table, column).is_none_or(|column| column.few_values));
+            let few = is_few(&entity.table, &condition.key, models);
             let list = match condition.comparison {
-                Comparison::Equal if few => &mut pattern.few,
+                Comparison::Equal | Comparison::Constant if few => &mut pattern.few,
                 Comparison::Equal => &mut pattern.equal,
                 Comparison::Constant if identifies(&entity.table, &condition.key, models) => {
                     &mut pattern.equal
@@ -157,37 +159,64 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
                 && served.serves(&Pattern { order: Vec::new(), range: Vec::new(), ..pattern.clone() })
         })
         .collect();
-    let is_bound =
-        |entity: &Entity| query.entities.iter().zip(&bound).any(|(known, bound)| known == entity && *bound);
-    let mut more = Vec::new();
-    for condition in &query.conditions {
-        let Comparison::Join(other, other_key) = &condition.comparison else { continue };
-        for (from, to, key) in
-            [(other, &condition.entity, &condition.key), (&condition.entity, other, other_key)]
-        {
-            if is_bound(from) {
-                more.push((to.clone(), key.clone()));
+    let joins = || {
+        query.conditions.iter().filter_map(|condition| match &condition.comparison {
+            Comparison::Join(other, other_key) => {
+                Some([(other, &condition.entity, &condition.key), (&condition.entity, other, other_key)])
             }
+            _ => None,
+        })
+    };
+    for (from, to, key) in joins().flatten() {
+        let is_bound = patterns.iter().zip(&bound).any(|((known, _), bound)| known == from && *bound);
+        let Some((_, pattern)) = patterns.iter_mut().find(|(known, _)| known == to).filter(|_| is_bound)
+        else {
+            continue;
+        };
+        let few = is_few(&to.table, key, models);
+        let list = if few { &mut pattern.few } else { &mut pattern.equal };
+        if !list.contains(key) {
+            list.push(key.clone());
         }
     }
-    for (entity, key) in more {
-        for (known, pattern) in &mut patterns {
-            if *known == entity && !pattern.equal.contains(&key) {
-                pattern.equal.push(key.clone());
-            }
+    // Where few rows of one table are found, those of the other are looked up by a key that they have: what else is
+    // asked of them needs no index.
+    let mut looked_up: Vec<&Entity> = Vec::new();
+    // Where either could be, it is what was joined to the other.
+    for entity in query.entities.iter().rev() {
+        let has_key = joins().flatten().any(|(from, to, key)| {
+            let narrows = patterns.iter().any(|(known, pattern)| known == from && !pattern.equal.is_empty());
+            to == entity && narrows && !looked_up.contains(&from) && is_unique(&to.table, key, models)
+        });
+        if has_key {
+            looked_up.push(entity);
         }
     }
-    patterns.into_iter().map(|(_, pattern)| pattern).collect()
+    patterns
+        .into_iter()
+        .filter(|(entity, _)| !looked_up.contains(&entity))
+        .map(|(_, pattern)| pattern)
+        .collect()
+}
+
+/// Whether many rows have the same value in a column.
+fn is_few(table: &TableName, key: &Key, models: &Models) -> bool {
+    matches!(key, Key::Column(column) if models.column(table, column).is_none_or(|column| column.few_values))
+}
+
+/// Whether a column alone is unique.
+fn is_unique(table: &TableName, key: &Key, models: &Models) -> bool {
+    let Key::Column(name) = key else { return false };
+    let alone = |index: &Index| {
+        index.unique && matches!(&index.elements[..], [IndexElement::Column(column)] if column == name)
+    };
+    models.tables.get(table).is_some_and(|known| known.indexes.iter().any(|known| alone(&known.index)))
 }
 
 /// Whether a value of a column stands for a row, of its own table or of another.
 fn identifies(table: &TableName, key: &Key, models: &Models) -> bool {
     let Key::Column(name) = key else { return false };
-    let alone = |index: &Index| {
-        index.unique && matches!(&index.elements[..], [IndexElement::Column(column)] if column == name)
-    };
-    models.column(table, name).is_some_and(|column| column.foreign.is_some())
-        || models.tables.get(table).is_some_and(|known| known.indexes.iter().any(|known| alone(&known.index)))
+    models.column(table, name).is_some_and(|column| column.foreign.is_some()) || is_unique(table, key, models)
 }
 
 /// What relationships look for when they are loaded: the rows of the other side, by the foreign key there.
@@ -227,9 +256,13 @@ pub(super) fn of_relationships(models: &Models) -> Vec<(Pattern, Place)> {
                 }
             }
             for (table, column) in looked_up {
+                let key = Key::Column(column);
+                if is_few(&table, &key, models) {
+                    continue;
+                }
                 let pattern = Pattern {
                     table,
-                    equal: vec![Key::Column(column)],
+                    equal: vec![key],
                     few: Vec::new(),
                     range: Vec::new(),
                     prefix: Vec::new(),
@@ -256,7 +289,7 @@ fn reference(models: &Models, from: &TableName, to: &TableName) -> Option<(Table
 
 impl Pattern {
     /// The key of an index that would serve it, at most `most` elements; `None` when none would help for sure.
-    pub(super) fn key(&self, models: &Models, most: usize) -> Option<Vec<(Key, Option<&'static str>)>> {
+    pub(super) fn key(&self, models: &Models, most: usize) -> Option<IndexKey> {
         let plain = |keys: &[Key]| keys.iter().take(most).map(|key| (key.clone(), None)).collect::<Vec<_>>();
         if !self.equal.is_empty() {
             let mut keys = plain(&self.equal);
@@ -299,9 +332,7 @@ impl Pattern {
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         let order = self.order.iter().map(|(key, _)| key);
         let keys = self.equal.iter().chain(&self.few).chain(&self.range).chain(&self.prefix).chain(order);
-        keys.map(|key| match key {
-            Key::Column(column) | Key::Function(_, column) => column.as_str(),
-        })
+        keys.map(Key::column)
     }
 }
 

@@ -7,8 +7,8 @@
 //! This rule reads the application: its models (declarative ones, mixins, `Table(…)`, `SQLModel`, Flask's)
 //! and its queries (`select()`, `session.query()`, `Model.query`, `update()`, `delete()`, joins, relationships). It
 //! compares what they look for with the indexes of the database that the migrations make, or with those of the
-//! models where there are no migrations. Columns that hold few values (booleans, enums, `status`) don't count by
-//! themselves, nor do `small-tables`.
+//! models where there are no migrations. Columns that hold few values (booleans, enums, `status`, `role_id`, what
+//! references a `name`) don't count by themselves, nor do `small-tables`.
 //!
 //! Nothing is reported that was not resolved; `--statistics` says how many queries were, and why others were not.
 //! One line each says where models and migrations don't have the same indexes.
@@ -44,6 +44,9 @@
 //! ## Fix safety
 //! The fix declares the index on the model, and writes a revision at the head that creates it concurrently. It is
 //! unsafe because an index is not free: whether the queries are worth it is for people to say.
+//!
+//! A btree refuses rows that would be longer than 2704 bytes in it. The fix says so where a column has no length, and
+//! leaves a `Text` alone that references nothing.
 
 use crate::application::{Study, Violation};
 

@@ -10,6 +10,8 @@ mod sqlalchemy;
 
 pub use matrix::{Effect, change, change_using};
 
+use ruff_python_ast::Expr;
+
 /// The type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type {
@@ -56,6 +58,18 @@ impl Type {
         sql::read(text).or_else(|| sqlalchemy::read(text)).unwrap_or_else(|| sql::created(text))
     }
 
+    /// Read the type that a model declares, where it is one of SQLAlchemy's.
+    #[must_use]
+    pub fn declared(expression: &Expr) -> Option<Self> {
+        sqlalchemy::declared(expression)
+    }
+
+    /// `character varying` of any length, as `str` becomes.
+    #[must_use]
+    pub fn string() -> Self {
+        Self::builtin("character varying")
+    }
+
     /// Whether PostgreSQL's name for it is known.
     #[must_use]
     pub fn is_known(&self) -> bool {
@@ -66,6 +80,29 @@ impl Type {
     #[must_use]
     pub fn is_integer(&self) -> bool {
         !self.array && matches!(self.base, Base::Builtin("smallint" | "integer" | "bigint"))
+    }
+
+    /// Whether a btree can sort its values. Of a type that is not known, it is taken to.
+    #[must_use]
+    pub fn has_order(&self) -> bool {
+        !matches!(
+            self.base,
+            Base::Builtin("json" | "xml" | "point" | "line" | "lseg" | "box" | "path" | "polygon" | "circle")
+        )
+    }
+
+    /// Whether a text of any length belongs to it.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        !self.array
+            && self.modifiers.is_empty()
+            && matches!(self.base, Base::Builtin("text" | "character varying" | "citext"))
+    }
+
+    /// Whether it is `text`, whose author counts on long ones.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        !self.array && self.base == Base::Builtin("text")
     }
 }
 

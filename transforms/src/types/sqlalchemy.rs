@@ -13,6 +13,13 @@ pub(super) fn read(text: &str) -> Option<Type> {
     type_(parse_expression(text).ok()?.expr())
 }
 
+/// Read a type as a model declares it, by whatever name the file has SQLAlchemy under (`db.String(80)`).
+pub(super) fn declared(expression: &Expr) -> Option<Type> {
+    let call = expression.as_call_expr();
+    let path = path(call.map_or(expression, |call| &call.func))?;
+    named(&path[path.len() - 1..], &Arguments(call))
+}
+
 fn type_(expression: &Expr) -> Option<Type> {
     let Expr::Call(call) = expression else { return named(&path(expression)?, &Arguments(None)) };
     if let Expr::Attribute(method) = &*call.func

@@ -1,6 +1,6 @@
 //! Columns, with the indexes that they say of themselves.
 
-use ruff_python_ast::Expr;
+use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
 
 use super::classes::RawColumn;
@@ -10,6 +10,7 @@ use crate::catalog::Index;
 use crate::naming;
 use crate::operations::{IndexElement, IndexOptions, TableName, callee};
 use crate::python::value::Value;
+use crate::types::Type;
 
 /// Names that say that a column holds one of few values.
 const FEW: &[&str] = &[
@@ -44,6 +45,12 @@ const FEW: &[&str] = &[
     "version",
 ];
 
+/// Things of which there are few: a column that references one holds few values.
+const FEW_THINGS: &[&str] = &[
+    "role", "type", "status", "state", "kind", "language", "locale", "currency", "country", "region", "zone",
+    "plan", "tier",
+];
+
 impl Models<'_> {
     #[expect(clippy::too_many_lines, reason = "one part per argument")]
     /// A column, the index of `index=True`, and the one behind `unique=True` or `primary_key=True`.
@@ -58,6 +65,7 @@ impl Models<'_> {
         let scope = &self.scopes[file];
         let mut name = attribute.to_owned();
         let mut types = String::new();
+        let mut declared = None;
         let mut foreign = None;
         // `Field(sa_column=Column(…))`.
         let inner = raw
@@ -80,6 +88,7 @@ impl Models<'_> {
                         foreign = part.arguments.args.first().and_then(|target| self.foreign(target, file));
                     }
                     other if !is_field || inner.is_some() => {
+                        declared = declared.or_else(|| Type::declared(other));
                         types.push_str(&format!(" {}", dotted(called(other))));
                     }
                     _ => {}
@@ -99,9 +108,11 @@ impl Models<'_> {
             if let Some(keyword) =
                 call.arguments.find_keyword("type_").or_else(|| call.arguments.find_keyword("sa_type"))
             {
+                declared = Type::declared(&keyword.value);
                 types.push_str(&format!(" {}", dotted(called(&keyword.value))));
             }
         }
+        let given = !types.is_empty() || inner.or(raw.call).is_some_and(has_length);
         if let Some(annotation) = raw.annotation {
             words(annotation, &mut types);
         }
@@ -113,9 +124,20 @@ impl Models<'_> {
             last.to_lowercase().ends_with("enum") || self.enums.contains(last)
         });
         let lower = name.to_lowercase();
-        let few_by_name = FEW.iter().any(|word| lower == *word || lower.ends_with(&format!("_{word}")))
+        if !given && has(&["str"]) {
+            declared = Some(Type::string());
+        }
+        let ends_with = |name: &str, words: &[&str]| {
+            words.iter().any(|word| {
+                name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+            })
+        };
+        let few_by_name = ends_with(&lower, FEW)
+            || lower.strip_suffix("_id").is_some_and(|thing| ends_with(thing, FEW_THINGS))
             || lower.starts_with("is_")
-            || lower.starts_with("has_");
+            || lower.starts_with("has_")
+            // What is called by a name was named by people, one by one.
+            || foreign.as_ref().is_some_and(|(_, column)| column == "name");
         let column = ModelColumn {
             few_values: is_enum
                 || has(&[
@@ -128,6 +150,8 @@ impl Models<'_> {
                     "LargeBinary",
                     "bytes",
                     "ARRAY",
+                    "Geometry",
+                    "Geography",
                     "SmallInteger",
                 ])
                 || few_by_name,
@@ -141,6 +165,7 @@ impl Models<'_> {
                 "UTCDateTime",
             ]),
             text: has(&["String", "Text", "Unicode", "UnicodeText", "VARCHAR", "str", "TEXT"]),
+            type_: declared,
             foreign,
             call: raw.call.filter(|_| own).map(Ranged::range),
             name,
@@ -198,6 +223,11 @@ pub(super) fn join_primary_keys(indexes: &mut Vec<ModelIndex>) {
     indexes[first].index.elements = elements;
     let mut seen = false;
     indexes.retain(|index| !is_key(index) || !std::mem::replace(&mut seen, true));
+}
+
+/// Whether a `Field(…)` limits its text.
+fn has_length(call: &ExprCall) -> bool {
+    call.arguments.find_keyword("max_length").is_some()
 }
 
 /// `schema.table.column`.

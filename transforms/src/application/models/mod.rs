@@ -23,6 +23,7 @@ use super::File;
 use crate::catalog::Index;
 use crate::operations::{Functions, TableName};
 use crate::python::scope::Scope;
+use crate::types::Type;
 
 /// Everything that the files of an application say about its tables.
 #[derive(Debug, Default)]
@@ -103,8 +104,10 @@ pub(super) struct ModelTable {
 #[derive(Debug, Clone)]
 pub(super) struct ModelColumn {
     pub(super) name: String,
-    /// It can only have few values.
+    /// It can only have few values, or nobody looks for whole ones.
     pub(super) few_values: bool,
+    /// Its type, where that is SQLAlchemy's own.
+    pub(super) type_: Option<Type>,
     /// It holds a date or a time.
     pub(super) temporal: bool,
     pub(super) text: bool,

@@ -4,7 +4,8 @@ use super::super::models::Relationship;
 use super::{Comparison, Condition, Entity, Key, Query, Reader, Value};
 
 impl Reader<'_, '_> {
-    pub(super) fn join(&mut self, query: &mut Query, values: Vec<Value>) {
+    /// `keeps_all`: rows stay that are joined with none, so that the condition leaves none out of what is there.
+    pub(super) fn join(&mut self, query: &mut Query, values: Vec<Value>, keeps_all: bool) {
         let mut values = values.into_iter().filter(|value| !matches!(value, Value::Few));
         let first = values.next();
         let condition = values.next();
@@ -29,7 +30,12 @@ impl Reader<'_, '_> {
             _ => return unclear(query, "it joins something else than a model"),
         };
         match condition {
-            Some(Value::Conditions(conditions)) => query.conditions.extend(conditions),
+            Some(Value::Conditions(mut conditions)) => {
+                conditions.retain(|one| {
+                    !keeps_all || one.entity == target || matches!(one.comparison, Comparison::Join(..))
+                });
+                query.conditions.append(&mut conditions);
+            }
             Some(Value::Unclear(reason)) => return unclear(query, &reason),
             Some(_) => return unclear(query, "it joins on a condition that is made elsewhere"),
             None => {

@@ -156,7 +156,11 @@ impl<'a> Reader<'_, 'a> {
                 from.dedup();
                 query.entities = from;
             }
-            "join" | "outerjoin" | "join_from" => self.join(&mut query, values),
+            "join" | "outerjoin" | "join_from" => {
+                let given = |name: &str| call.arguments.find_keyword(name).is_some();
+                let keeps_all = name == "outerjoin" || given("isouter") || given("full");
+                self.join(&mut query, values, keeps_all);
+            }
             "get" | "get_or_404" => {
                 query.conditions.clear();
                 self.found(query);

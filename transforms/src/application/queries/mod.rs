@@ -77,6 +77,15 @@ pub(super) enum Key {
     Function(String, String),
 }
 
+impl Key {
+    /// The column that it is, or is made of.
+    pub(super) fn column(&self) -> &str {
+        match self {
+            Self::Column(column) | Self::Function(_, column) => column,
+        }
+    }
+}
+
 /// A condition that always holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Condition {
