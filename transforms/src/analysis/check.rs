@@ -265,21 +265,9 @@ fn replay<'a>(
         }
         catalog.apply(operation);
     }
-    let fixed: BTreeSet<CallKey> = instances
-        .iter()
-        .filter(|instance| instance.violation.as_ref().is_some_and(|(_, violation)| violation.fix.is_ok()))
-        .map(|instance| instance.operation.origin.key())
-        .collect();
-    let divided: BTreeSet<CallKey> = instances
-        .iter()
-        .filter(|instance| {
-            let violation = instance.violation.as_ref();
-            violation.is_some_and(|(_, violation)| hold::is_divided(instance.operation, &violation.fix))
-        })
-        .map(|instance| instance.operation.origin.key())
-        .collect();
-    let fixes = hold::Fixes { fixed: &fixed, divided: &divided, as_expected: &report.as_expected };
-    let fragile = hold::fragile_guards(walked, &fixes, settings);
+    let (fixed, divided) = to_be_fixed(&instances);
+    let changes = hold::Fixes { fixed: &fixed, divided: &divided, as_expected: &report.as_expected };
+    let fragile = hold::fragile_guards(walked, &changes, settings);
     for (mut instance, called) in instances.into_iter().zip(called_here) {
         let mut reasons =
             instance.operation.origin.guards.iter().filter_map(|guard| fragile.get(guard)?.clone().err());
@@ -301,6 +289,18 @@ fn replay<'a>(
         calls.entry(instance.operation.origin.key()).or_default().push(instance);
     }
     catalog
+}
+
+/// The operations that have a fix, and those of them that it divides.
+fn to_be_fixed(instances: &[Instance]) -> (BTreeSet<CallKey>, BTreeSet<CallKey>) {
+    let fixes = instances.iter().filter_map(|instance| {
+        let (_, violation) = instance.violation.as_ref()?;
+        violation.fix.is_ok().then_some((instance.operation, &violation.fix))
+    });
+    let keys = |(operation, _): (&Operation, _)| operation.origin.key();
+    let divided =
+        fixes.clone().filter(|(operation, fix)| hold::is_divided(operation, fix)).map(keys).collect();
+    (fixes.map(keys).collect(), divided)
 }
 
 /// What the rules say about an operation of another module is said there, and the call is left.

@@ -390,8 +390,7 @@ impl History {
 
     /// The conditions of a module that have to keep their answer.
     fn kept_in(&self, name: &str, groups: &[&&Group]) -> Vec<Kept> {
-        let mut calls: BTreeMap<(usize, Direction), BTreeMap<CallKey, &Result<Recipe, String>>> =
-            BTreeMap::new();
+        let mut calls: BTreeMap<_, BTreeMap<CallKey, _>> = BTreeMap::new();
         for group in groups.iter().filter(|group| group.finding.moves()) {
             for (index, called) in &group.calls {
                 calls.entry((*index, called.direction)).or_default().insert(called.key, &group.finding.fix);

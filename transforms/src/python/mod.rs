@@ -4,6 +4,7 @@
 //! `operations` and `environment` (which read calls) and `layout` (which edits them).
 
 pub mod edit;
+mod format;
 pub mod scope;
 pub mod text;
 pub mod value;

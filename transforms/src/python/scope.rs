@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use ruff_python_ast::{
-    BoolOp, CmpOp, Expr, ExprCall, InterpolatedStringElement, Operator, StringFlags, UnaryOp,
+    BoolOp, CmpOp, Expr, ExprBinOp, ExprCall, InterpolatedStringElement, Operator, StringFlags, UnaryOp,
 };
 use ruff_text_size::Ranged;
 
+use super::format;
 use super::value::{Arg, Dialects, Value};
 use crate::naming;
 
@@ -216,21 +217,7 @@ impl Scope {
                     _ => Value::Unknown,
                 }
             }
-            Expr::BinOp(binary) => {
-                let left = self.eval_for(&binary.left, dialect);
-                let right = self.eval_for(&binary.right, dialect);
-                match (binary.op, left, right) {
-                    (Operator::Add, Value::Str(a), Value::Str(b)) => Value::Str(a + &b),
-                    (Operator::Add, Value::Partial(a), Value::Str(b) | Value::Partial(b))
-                    | (Operator::Add, Value::Str(a), Value::Partial(b)) => Value::Partial(a + &b),
-                    (Operator::Add, Value::List(mut a), Value::List(b)) => {
-                        a.extend(b);
-                        Value::List(a)
-                    }
-                    (Operator::Mod, Value::Str(format), arguments) => percent_format(&format, &arguments),
-                    _ => Value::Unknown,
-                }
-            }
+            Expr::BinOp(binary) => self.binary(binary, dialect),
             Expr::UnaryOp(unary) if unary.op == UnaryOp::Not => self
                 .eval_for(&unary.operand, dialect)
                 .truth()
@@ -266,6 +253,25 @@ impl Scope {
             },
             Expr::Named(named) => self.eval_for(&named.value, dialect),
             Expr::Call(call) => self.call(call, dialect),
+            _ => Value::Unknown,
+        }
+    }
+
+    fn binary(&self, binary: &ExprBinOp, dialect: Option<&'static str>) -> Value {
+        let left = self.eval_for(&binary.left, dialect);
+        let right = self.eval_for(&binary.right, dialect);
+        match (binary.op, left, right) {
+            (Operator::Add, Value::Str(a), Value::Str(b)) => Value::Str(a + &b),
+            (Operator::Add, Value::Partial(a), Value::Str(b) | Value::Partial(b))
+            | (Operator::Add, Value::Str(a), Value::Partial(b)) => Value::Partial(a + &b),
+            (Operator::Add, Value::List(mut a), Value::List(b)) => {
+                a.extend(b);
+                Value::List(a)
+            }
+            (Operator::Mod, Value::Str(text), _) => {
+                let eval = |value: &Expr| self.eval_for(value, dialect);
+                format::joined(&text, format::percents(&text, &binary.right, &eval))
+            }
             _ => Value::Unknown,
         }
     }
@@ -340,7 +346,10 @@ impl Scope {
                             _ => Value::Unknown,
                         }
                     }
-                    (Value::Str(format), "format") => self.str_format(format, call),
+                    (Value::Str(text), "format") => {
+                        let eval = |value: &Expr| self.eval_for(value, dialect);
+                        format::joined(text, format::braces(text, call, &eval))
+                    }
                     (Value::Dict(items), "items") => Value::List(
                         items.iter().map(|(k, v)| Value::List(vec![k.clone(), v.clone()])).collect(),
                     ),
@@ -399,48 +408,6 @@ impl Scope {
             ("dedent" | "quoted_name" | "conv", Value::Str(text)) => Value::Str(text),
             _ => Value::Unknown,
         }
-    }
-
-    /// `"ix_{}_{}".format(a, b)` and `"ix_{t}".format(t=…)` without format specifications.
-    fn str_format(&self, format: &str, call: &ExprCall) -> Value {
-        let mut text = String::new();
-        let mut rest = format;
-        let mut next = 0;
-        let mut partial = false;
-        while let Some(brace) = rest.find(['{', '}']) {
-            text.push_str(&rest[..brace]);
-            let tail = &rest[brace..];
-            if let Some(after) = tail.strip_prefix("{{") {
-                text.push('{');
-                rest = after;
-            } else if let Some(after) = tail.strip_prefix("}}") {
-                text.push('}');
-                rest = after;
-            } else {
-                let Some(end) = tail.find('}') else { return Value::Unknown };
-                let field = &tail[1..end];
-                let value = if field.is_empty() {
-                    next += 1;
-                    call.arguments.args.get(next - 1)
-                } else if let Ok(index) = field.parse::<usize>() {
-                    call.arguments.args.get(index)
-                } else {
-                    call.arguments.find_keyword(field).map(|keyword| &keyword.value)
-                };
-                match value.map(|value| self.eval(value)) {
-                    Some(Value::Str(value)) => text.push_str(&value),
-                    Some(Value::Int(value)) => text.push_str(&value.to_string()),
-                    Some(Value::Partial(value)) => {
-                        partial = true;
-                        text.push_str(&value);
-                    }
-                    _ => return Value::Unknown,
-                }
-                rest = &tail[end + 1..];
-            }
-        }
-        text.push_str(rest);
-        if partial { Value::Partial(text) } else { Value::Str(text) }
     }
 }
 
@@ -531,46 +498,4 @@ fn compare_values(op: CmpOp, left: &Value, right: &Value) -> Value {
         },
         _ => Value::Unknown,
     }
-}
-
-/// `"ix_%s" % t`, `"ix_%s_%s" % (a, b)` and `"ix_%(t)s" % {"t": …}`.
-fn percent_format(format: &str, arguments: &Value) -> Value {
-    let positional: Vec<&Value> = match arguments {
-        Value::List(values) => values.iter().collect(),
-        other => vec![other],
-    };
-    let mut text = String::new();
-    let mut rest = format;
-    let mut next = 0;
-    let mut partial = false;
-    while let Some(percent) = rest.find('%') {
-        text.push_str(&rest[..percent]);
-        let tail = &rest[percent + 1..];
-        let (value, after) = if let Some(after) = tail.strip_prefix('%') {
-            text.push('%');
-            rest = after;
-            continue;
-        } else if let Some(after) = tail.strip_prefix(['s', 'd']) {
-            next += 1;
-            (positional.get(next - 1).copied(), after)
-        } else if let Some(named) = tail.strip_prefix('(') {
-            let Some((key, after)) = named.split_once(")s") else { return Value::Unknown };
-            let Value::Dict(items) = arguments else { return Value::Unknown };
-            (items.iter().find_map(|(k, v)| (k.as_str() == Some(key)).then_some(v)), after)
-        } else {
-            return Value::Unknown;
-        };
-        match value {
-            Some(Value::Str(value)) => text.push_str(value),
-            Some(Value::Int(value)) => text.push_str(&value.to_string()),
-            Some(Value::Partial(value)) => {
-                partial = true;
-                text.push_str(value);
-            }
-            _ => return Value::Unknown,
-        }
-        rest = after;
-    }
-    text.push_str(rest);
-    if partial { Value::Partial(text) } else { Value::Str(text) }
 }

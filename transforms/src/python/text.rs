@@ -11,8 +11,12 @@ use ruff_python_ast::{
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::edit::{self, Edit};
+use super::format::{self, Part};
 use super::scope::Scope;
 use super::value::Value;
+
+/// What is doubled in f-strings and formats to stand for itself.
+const BRACES: &[char] = &['{', '}'];
 
 /// Text, and where it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +51,8 @@ enum Place {
     Escape { literal: usize, range: TextRange },
     /// A field of an f-string.
     Field { literal: usize, range: TextRange, known: bool },
-    /// The value of another expression.
-    Elsewhere { known: bool },
+    /// The value of another expression, and where its name stands, if it is one.
+    Elsewhere { known: bool, name: Option<TextRange> },
 }
 
 /// A string token, or all tokens of an f-string.
@@ -60,8 +64,8 @@ struct Literal {
     /// What stands between the quotes.
     content: TextRange,
     raw: bool,
-    /// Whether braces mean something in it.
-    braces: bool,
+    /// What has to be doubled in it to stand for itself.
+    doubled: &'static [char],
 }
 
 impl Text {
@@ -92,7 +96,7 @@ impl Text {
     #[must_use]
     pub fn plain(value: &str) -> Self {
         let mut text = Self { divisible: false, ..Self::empty(TextRange::default()) };
-        text.push(value, Place::Elsewhere { known: true });
+        text.push(value, Place::Elsewhere { known: true, name: None });
         text
     }
 
@@ -101,7 +105,10 @@ impl Text {
         self.pieces
             .iter()
             .filter(|piece| {
-                matches!(piece.place, Place::Field { known: false, .. } | Place::Elsewhere { known: false })
+                matches!(
+                    piece.place,
+                    Place::Field { known: false, .. } | Place::Elsewhere { known: false, .. }
+                )
             })
             .map(|piece| piece.text.clone())
     }
@@ -124,7 +131,7 @@ impl Text {
                     match part {
                         FStringPart::Literal(part) => self.string(part, source)?,
                         FStringPart::FString(part) => {
-                            let index = self.literal(part.range, part.flags, true, source);
+                            let index = self.literal(part.range, part.flags, BRACES, source);
                             for element in &part.elements {
                                 match element {
                                     InterpolatedStringElement::Literal(literal) => {
@@ -152,6 +159,11 @@ impl Text {
             Expr::BinOp(binary) if binary.op == Operator::Add => {
                 self.add(&binary.left, scope, source)?;
                 self.add(&binary.right, scope, source)
+            }
+            Expr::BinOp(binary) if binary.op == Operator::Mod && binary.left.is_string_literal_expr() => {
+                let parts =
+                    |format: &str| format::percents(format, &binary.right, &|value| scope.eval(value));
+                self.formatted(&binary.left, &['%'], parts, scope, source)
             }
             Expr::Call(call) => self.call(call, scope, source),
             _ => self.elsewhere(expr, scope),
@@ -185,55 +197,41 @@ impl Text {
                 Some(())
             }
             ("format", _) => {
-                let Expr::StringLiteral(_) = owner? else { return None };
-                self.formatted(owner?, call, scope, source)
+                let parts = |format: &str| format::braces(format, call, &|value| scope.eval(value));
+                self.formatted(owner?, BRACES, parts, scope, source)
             }
             _ => None,
         }
     }
 
-    /// `"… {} …".format(a)` with plain fields.
-    fn formatted(&mut self, format: &Expr, call: &ExprCall, scope: &Scope, source: &str) -> Option<()> {
+    /// A text with fields: `"… {} …".format(a)`, `"… %s …" % a`.
+    fn formatted(
+        &mut self,
+        format: &Expr,
+        doubled: &'static [char],
+        parts: impl FnOnce(&str) -> Option<Vec<Part>>,
+        scope: &Scope,
+        source: &str,
+    ) -> Option<()> {
+        let Expr::StringLiteral(_) = format else { return None };
         let literal = Self::read(format, scope, source)?;
         self.divisible = false;
         let offset = self.literals.len();
-        self.literals.extend(literal.literals.iter().cloned().map(|one| Literal { braces: true, ..one }));
-        let mut next = 0;
-        let mut rest = 0;
-        let value = literal.value.clone();
-        let mut chars = value.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            let doubled = matches!(c, '{' | '}') && chars.peek().is_some_and(|(_, next)| *next == c);
-            if doubled {
-                chars.next();
-                self.copy(&literal, rest..at, offset);
-                let places = literal.source_of(at..at + 2)?;
-                self.push(&c.to_string(), Place::Escape { literal: places.0 + offset, range: places.1 });
-                rest = at + 2;
-            } else if c == '{' {
-                let end = at + value[at..].find('}')?;
-                let name = &value[at + 1..end];
-                let argument = if name.is_empty() {
-                    next += 1;
-                    call.arguments.find_positional(next - 1)?
-                } else if let Ok(position) = name.parse::<usize>() {
-                    call.arguments.find_positional(position)?
-                } else {
-                    &call.arguments.find_keyword(name)?.value
-                };
-                let (text, known) = scope.eval(argument).printed()?;
-                self.copy(&literal, rest..at, offset);
-                self.known &= known;
-                self.push(&text, Place::Elsewhere { known });
-                rest = end + 1;
-                while chars.peek().is_some_and(|(at, _)| *at < rest) {
-                    chars.next();
+        self.literals.extend(literal.literals.iter().cloned().map(|one| Literal { doubled, ..one }));
+        for part in parts(&literal.value)? {
+            match part {
+                Part::Text(range) => self.copy(&literal, range, offset),
+                Part::Doubled(range, character) => {
+                    let (index, range) = literal.source_of(range)?;
+                    self.push(&character.to_string(), Place::Escape { literal: index + offset, range });
                 }
-            } else if c == '}' {
-                return None;
+                Part::Field(value, name) => {
+                    let (text, known) = value.printed()?;
+                    self.known &= known;
+                    self.push(&text, Place::Elsewhere { known, name });
+                }
             }
         }
-        self.copy(&literal, rest..value.len(), offset);
         Some(())
     }
 
@@ -252,7 +250,7 @@ impl Text {
                 Place::Field { literal, range, known } => {
                     Place::Field { literal: literal + offset, range, known }
                 }
-                Place::Elsewhere { known } => Place::Elsewhere { known },
+                Place::Elsewhere { known, name } => Place::Elsewhere { known, name },
             };
             self.push(&other.value[start..end], place);
         }
@@ -265,48 +263,55 @@ impl Text {
         };
         self.known &= known;
         self.divisible = false;
-        self.push(&text, Place::Elsewhere { known });
+        self.push(&text, Place::Elsewhere { known, name: None });
         Some(())
     }
 
     fn string(&mut self, part: &StringLiteral, source: &str) -> Option<()> {
-        let index = self.literal(part.range, part.flags, false, source);
+        let index = self.literal(part.range, part.flags, &[], source);
         self.decode(index, self.literals[index].content, &part.value, source)
     }
 
-    fn literal(&mut self, range: TextRange, flags: impl StringFlags, braces: bool, source: &str) -> usize {
+    fn literal(
+        &mut self,
+        range: TextRange,
+        flags: impl StringFlags,
+        doubled: &'static [char],
+        source: &str,
+    ) -> usize {
         let content = TextRange::new(range.start() + flags.opener_len(), range.end() - flags.closer_len());
         self.literals.push(Literal {
             open: source[TextRange::new(range.start(), content.start())].to_owned(),
             quotes: flags.quote_str(),
             content,
             raw: flags.prefix().is_raw(),
-            braces,
+            doubled,
         });
         self.literals.len() - 1
     }
 
     /// Map what stands between the quotes of a literal to its value.
     fn decode(&mut self, literal: usize, range: TextRange, value: &str, source: &str) -> Option<()> {
-        let (raw, braces) = (self.literals[literal].raw, self.literals[literal].braces);
+        let (raw, doubled) = (self.literals[literal].raw, self.literals[literal].doubled);
         let code = &source[range];
         let (mut from, mut to) = (0, 0);
         let (mut run_from, mut run_to) = (0, 0);
         while from < code.len() {
             let rest = &code[from..];
             let line_break = rest.starts_with("\r\n") && value[to..].starts_with('\n');
-            let brace = braces && (rest.starts_with("{{") || rest.starts_with("}}"));
+            let mut chars = rest.chars();
+            let first = chars.next()?;
+            let brace = doubled.contains(&first) && chars.next() == Some(first);
             let (taken, made) = if line_break || brace {
                 (2, 1)
             } else if !raw && rest.starts_with('\\') {
                 escape(rest, &value[to..])?
             } else {
-                let c = rest.chars().next()?;
-                if !value[to..].starts_with(c) {
+                if !value[to..].starts_with(first) {
                     return None;
                 }
-                from += c.len_utf8();
-                to += c.len_utf8();
+                from += first.len_utf8();
+                to += first.len_utf8();
                 continue;
             };
             self.push(&value[run_to..to], Place::Verbatim { literal, start: range.start() + size(run_from) });
@@ -421,12 +426,38 @@ impl Text {
     /// An expression for a part of the text, when it is more than a known text: an f-string with its fields.
     #[must_use]
     pub fn expression(&self, range: Range<usize>, source: &str) -> Option<String> {
-        let (literal, place) = self.source_of(range)?;
+        let Some((literal, place)) = self.source_of(range.clone()) else {
+            return self.f_string(&range, source);
+        };
         let literal = &self.literals[literal];
         let quote = if literal.quotes.len() == 3 { &literal.quotes[..1] } else { literal.quotes };
         let prefix = literal.open.trim_end_matches(['"', '\'']);
         let spelled = &source[place];
         (!spelled.contains(['\n', quote.chars().next()?])).then(|| format!("{prefix}{quote}{spelled}{quote}"))
+    }
+
+    /// An f-string for a part of a text that has names put into it.
+    fn f_string(&self, range: &Range<usize>, source: &str) -> Option<String> {
+        let mut inside = String::new();
+        let mut quote = "\"";
+        for piece in &self.pieces {
+            let (start, end) = (piece.text.start.max(range.start), piece.text.end.min(range.end));
+            if start >= end {
+                continue;
+            }
+            let text = &self.value[start..end];
+            match piece.place {
+                Place::Verbatim { literal, .. } if !text.contains(['{', '}', '\\', '"', '\'', '\n']) => {
+                    quote = &self.literals[literal].quotes[..1];
+                    inside.push_str(text);
+                }
+                Place::Elsewhere { name: Some(name), .. } if text.len() == piece.text.len() => {
+                    inside.push_str(&format!("{{{}}}", &source[name]));
+                }
+                _ => return None,
+            }
+        }
+        Some(format!("f{quote}{inside}{quote}"))
     }
 
     /// Whether a part of the text comes, at least in part, from a field or another expression.
@@ -516,7 +547,7 @@ impl Literal {
             if self.quotes.len() == 1 && c == quote && !self.raw {
                 out.push('\\');
             }
-            if self.braces && matches!(c, '{' | '}') {
+            if self.doubled.contains(&c) {
                 out.push(c);
             }
             out.push(c);
