@@ -1,4 +1,4 @@
-//! Modules of the project that migrations take functions from.
+//! Modules of the project that migrations take functions and types from.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,7 +49,7 @@ pub(crate) fn resolve(
     for _ in 0..MAX_DEPTH {
         let called: BTreeSet<&str> = migrations
             .iter()
-            .flat_map(Migration::foreign)
+            .flat_map(Migration::needed)
             .filter_map(|path| Some(path.rsplit_once('.')?.0))
             .filter(|module| !modules.iter().any(|known| known.name == **module))
             .collect();
@@ -73,10 +73,10 @@ pub(crate) fn resolve(
         modules.extend(found);
         let parsed = Arc::new(parsed.clone());
         migrations.par_iter_mut().for_each(|migration| {
-            let calls = migration
-                .foreign()
+            let needs = migration
+                .needed()
                 .any(|path| path.rsplit_once('.').is_some_and(|(module, _)| parsed.contains(module)));
-            if calls {
+            if needs {
                 migration.resolve(&parsed);
             }
         });

@@ -224,3 +224,77 @@ fn one_outside_of_the_history_keeps_it_as_it_is() {
     let project = Project::usual();
     project.is_left_because(&["--unfixable=only-concurrent-indexes"], "by configuration");
 }
+
+const TYPES: &str = "import sqlalchemy as db
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import CHAR, TypeDecorator
+
+LENGTH = 40
+
+
+def long_text():
+    return db.Text().with_variant(db.LargeBinary(), 'mysql')
+
+
+class Names:
+    Short = db.String(LENGTH)  # for people
+
+
+class Token(TypeDecorator):
+    impl = CHAR
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        if dialect.name == 'postgresql':
+            return dialect.type_descriptor(postgresql.UUID())
+        return dialect.type_descriptor(CHAR(32))
+
+
+class Trimmed(TypeDecorator):
+    impl = db.String
+
+
+class Guess(TypeDecorator):
+    impl = db.String
+
+    def load_dialect_impl(self, dialect):
+        return choose(dialect)
+";
+
+#[test]
+fn types_are_what_their_modules_say() {
+    let base = "from alembic import op\nimport sqlalchemy as sa\nfrom app.types import Guess, Names, Token, Trimmed, long_text\n\n\
+                revision = 'aaa'\ndown_revision = None\n\n\ndef upgrade():\n    op.create_table('a', \
+                sa.Column('id', Token(), primary_key=True), sa.Column('b', Names.Short), sa.Column('c', Trimmed(length=9)), \
+                sa.Column('d', long_text()), sa.Column('e', Guess()))\n";
+    let change = "from alembic import op\nimport sqlalchemy as sa\nfrom app import types\n\n_SHORT = types.Names.Short\n\n\n\
+                  class State(sa.types.TypeDecorator):\n    impl = sa.Enum('x', name='state')\n\n\n\
+                  revision = 'bbb'\ndown_revision = 'aaa'\n\n\ndef upgrade():\n    \
+                  op.alter_column('a', 'id', type_=sa.Integer())\n    op.alter_column('a', 'b', type_=types.Trimmed(50))\n    \
+                  op.alter_column('a', 'c', type_=_SHORT)\n    op.alter_column('a', 'd', type_=_SHORT)\n    \
+                  op.alter_column('a', 'e', type_=sa.Text())\n    \
+                  op.alter_column('a', 'd', type_=State(), postgresql_using='d::text::state')\n";
+    let project = Project::new("", "");
+    project.write("app/types.py", TYPES);
+    project.write("m/versions/aaa.py", base);
+    project.write("m/versions/bbb.py", change);
+    project.write("m/versions/ccc.py", "");
+    let (stdout, _) = project.run(&["check", "--select=change-column-type", "--output-format=json"]);
+    let report: Value = serde_json::from_str(&stdout).expect("a report");
+    let findings: Vec<_> = report
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|finding| (finding["location"]["row"].as_u64().unwrap(), finding["message"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        findings,
+        [
+            (17, "Changing `a.id` from `uuid` to `integer` fails"),
+            (20, "Changing `a.d` from `text` to `character varying(40)` writes `a` anew"),
+            (21, "Changing the type of `a.e` to `text` may write `a` anew"),
+            (22, "Changing `a.d` from `character varying(40)` to `state` writes `a` anew"),
+        ],
+        "{stdout}"
+    );
+}

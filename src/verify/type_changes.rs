@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use postgres::SimpleQueryMessage;
-use safemig_transforms::types::{Effect, Type, change, change_using};
+use postgres::error::SqlState;
+use safemig_transforms::types::{Effect, Type, change, change_using, converts, converts_using};
 
 use super::server::Server;
 
@@ -60,8 +61,15 @@ const TYPES: &[&str] = &[
     "inet",
     "cidr",
     "macaddr",
+    "macaddr8",
     "money",
     "oid",
+    "regclass",
+    "hstore",
+    "point",
+    "box",
+    "path",
+    "polygon",
     "mood",
     "spirit",
     "integer[]",
@@ -90,6 +98,9 @@ const USING: &[(&str, &str, &str)] = &[
     ("mood", "text", "c::text"),
     ("mood", "spirit", "c::text::spirit"),
     ("cidr", "inet", "c::inet"),
+    ("text", "integer", "c"),
+    ("text", "bigint", "c::integer"),
+    ("text", "uuid", "c::integer"),
 ];
 
 const ZONES: [&str; 2] = ["UTC", "Europe/Berlin"];
@@ -101,7 +112,7 @@ fn compare() {
     let mut client = database.connect().unwrap();
     client
         .batch_execute(
-            "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('sad'); CREATE TYPE spirit AS ENUM ('sad')",
+            "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE TYPE mood AS ENUM ('sad'); CREATE TYPE spirit AS ENUM ('sad')",
         )
         .unwrap();
     let mut wrong = Vec::new();
@@ -114,7 +125,7 @@ fn compare() {
         for zone in zones {
             let with_using = using.map(|using| format!(" USING {using}")).unwrap_or_default();
             // Not every type can be sorted.
-            let mut ran = None;
+            let (mut ran, mut no_cast) = (None, false);
             for index in ["CREATE INDEX i ON t (c);", "CREATE INDEX i ON t ((1));"] {
                 let script = format!(
                     "SET TimeZone = '{zone}'; BEGIN; CREATE TABLE t (c {old}); {index}
@@ -132,8 +143,19 @@ fn compare() {
                         ran = Some((row.unwrap(), index.contains("(c)")));
                         break;
                     }
-                    Err(_) => client.batch_execute("ROLLBACK").unwrap(),
+                    Err(error) => {
+                        client.batch_execute("ROLLBACK").unwrap();
+                        no_cast = error.code() == Some(&SqlState::DATATYPE_MISMATCH);
+                    }
                 }
+            }
+            let (old_type, new_type) = (Type::read(old), Type::read(new));
+            let converts = match using {
+                Some(using) => converts_using(&old_type, &new_type, using, "c"),
+                None => converts(&old_type, &new_type),
+            };
+            if converts.is_some_and(|converts| converts == no_cast) {
+                wrong.push(format!("{old} -> {new}{with_using}: {no_cast}, not {converts:?}"));
             }
             let Some((changed, indexed)) = ran else {
                 refused += 1;
@@ -145,7 +167,6 @@ fn compare() {
                 "i" => Effect::Indexes,
                 _ => Effect::Rewrite,
             };
-            let (old_type, new_type) = (Type::read(old), Type::read(new));
             let version = server.version();
             let answer = match using {
                 Some(using) => change_using(&old_type, &new_type, using, "c", version),

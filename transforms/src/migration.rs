@@ -109,6 +109,12 @@ impl Migration {
         self.upgrade.foreign.iter().chain(&self.downgrade.foreign).map(String::as_str)
     }
 
+    /// What it may take from other modules: functions that could not be read, and types of columns.
+    pub fn needed(&self) -> impl Iterator<Item = &str> {
+        let types = self.upgrade.types.iter().chain(&self.downgrade.types).map(String::as_str);
+        self.foreign().chain(types)
+    }
+
     /// Read the operations again, with the modules that it calls.
     pub fn resolve(&mut self, modules: &Arc<Modules>) {
         let functions = Functions::with(&self.module, Some(modules));

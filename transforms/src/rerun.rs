@@ -36,7 +36,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         }
         OperationKind::DropColumn { if_exists: false, .. }
         | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", column_keywords),
-        OperationKind::EnumType { checkfirst: false } => return How::With("checkfirst"),
+        OperationKind::EnumType { checkfirst: false, .. } => return How::With("checkfirst"),
         // `if_not_exists` is about the table or the column. Whatever SQLAlchemy sends as a statement of its
         // own is sent in any case.
         OperationKind::CreateTable { definition, .. }
@@ -62,7 +62,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         OperationKind::AddEnumValue { if_not_exists: false, .. } if sql => ("if_not_exists", true),
         OperationKind::AddConstraint(_)
         | OperationKind::CreateObject { again: false, .. }
-        | OperationKind::RenameObject
+        | OperationKind::RenameObject { .. }
         | OperationKind::AttachPartition { .. }
         | OperationKind::DetachPartition { .. }
         | OperationKind::RenameTable { .. }

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Catalog, Index, NamedConstraint, Table, key, mentions, not_null_columns};
+use crate::layout::call::qualified;
 use crate::naming::convention;
 use crate::naming::convention::Named;
 use crate::operations::{
-    AlterColumn, Constraint, ConstraintKind, DeclaredIndex, Definition, IndexElement, IndexOptions,
+    AlterColumn, Constraint, ConstraintKind, DeclaredIndex, Definition, IndexElement, IndexOptions, Object,
     Operation, OperationKind, TableArg, TableName,
 };
 use crate::python::value::Value;
 use crate::settings::Naming;
+use crate::types::{Base, Type};
 
 impl Catalog {
     fn change(&mut self, table: &TableName, change: impl FnOnce(&mut Table)) {
@@ -218,16 +220,49 @@ impl Catalog {
                     self.constrained_domains.insert(domain.clone(), ());
                 }
             }
+            OperationKind::CreateObject { object: Object::Type, name: Some(name), .. } => {
+                self.types.insert(qualified(name.schema.as_deref(), &name.name), ());
+            }
+            OperationKind::EnumType { type_, .. } => self.note_enum(type_),
+            OperationKind::RenameObject { type_: Some((name, new_name)) } => self.rename_type(name, new_name),
             OperationKind::AddEnumValue { .. }
             | OperationKind::Reindex { .. }
             | OperationKind::CreateObject { .. }
             | OperationKind::DropObject { .. }
-            | OperationKind::RenameObject
+            | OperationKind::RenameObject { .. }
             | OperationKind::Truncate { .. }
             | OperationKind::Harmless { .. }
-            | OperationKind::EnumType { .. }
             | OperationKind::Update(_)
             | OperationKind::Commit => {}
+        }
+    }
+
+    fn note_enum(&mut self, type_: &str) {
+        if let Base::Enum(name) = Type::read(type_).base {
+            self.types.insert(name, ());
+        }
+    }
+
+    /// `ALTER TYPE … RENAME TO`: the columns of the type go with it.
+    fn rename_type(&mut self, name: &TableName, new_name: &str) {
+        let old = qualified(name.schema.as_deref(), &name.name);
+        let new = qualified(name.schema.as_deref(), new_name);
+        if self.types.remove(&old).is_some() {
+            self.types.insert(new.clone(), ());
+        }
+        let has = |type_: &Type| matches!(&type_.base, Base::Enum(name) | Base::Other(name) if *name == old);
+        let tables: Vec<_> = self.tables.keys().cloned().collect();
+        for table in tables {
+            self.change(&table, |known| {
+                for column in &mut known.columns {
+                    if let Some(type_) = column.type_.as_deref().map(Type::read)
+                        && has(&type_)
+                    {
+                        let renamed = Type { base: Base::Other(new.clone()), ..type_ };
+                        column.type_ = Some(renamed.to_string());
+                    }
+                }
+            });
         }
     }
 
@@ -270,6 +305,12 @@ impl Catalog {
     }
 
     fn define(&mut self, table: &TableName, definition: &Definition, certain: bool, convention: bool) {
+        // SQLAlchemy creates the enums of a table with it.
+        for type_ in definition.columns.iter().filter_map(|column| column.type_.as_deref()) {
+            if type_.contains("num(") || type_.contains("NUM(") {
+                self.note_enum(type_);
+            }
+        }
         self.change(table, |known| {
             known.complete &= !definition.incomplete;
             for column in &definition.columns {

@@ -16,6 +16,7 @@ use crate::naming;
 use crate::naming::convention::{self, Named};
 use crate::operations::{Column, ConstraintKind, IndexElement, IndexOptions, TableName};
 use crate::settings::Naming;
+use crate::types::{Base, Type};
 
 /// The tables and indexes after some operations. Cloning is cheap.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Catalog {
     naming: Naming,
     /// Domains that not every value of their type belongs to.
     constrained_domains: OrdMap<TableName, ()>,
+    /// The types that migrations create and that are no domains, as SQL.
+    types: OrdMap<String, ()>,
     /// The tables that foreign keys reference, or did.
     referenced: OrdMap<TableName, ()>,
     /// A foreign key references a table that is not known.
@@ -257,6 +260,18 @@ impl Catalog {
     #[must_use]
     pub fn is_constrained_domain(&self, type_: &TableName) -> bool {
         self.constrained_domains.contains_key(type_)
+    }
+
+    /// A type, which some migration may have created.
+    #[must_use]
+    pub fn type_(&self, text: &str) -> Type {
+        let read = Type::read(text);
+        match &read.base {
+            Base::Other(name) if self.types.contains_key(name) => {
+                Type { base: Base::Enum(name.clone()), ..read }
+            }
+            _ => read,
+        }
     }
 
     /// Whether a foreign key may reference a table, and rest on one of its unique indexes.

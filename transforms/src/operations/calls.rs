@@ -4,9 +4,11 @@
 //! versions used are still found in old histories.
 
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::{ArgOrKeyword, Expr, ExprCall};
+use ruff_python_ast::{Expr, ExprCall};
 use ruff_text_size::Ranged;
 
+use super::modules::Modules;
+use super::types::Types;
 use super::{
     AddConstraint, AlterColumn, Batch, Column, Constraint, ConstraintKind, CreateIndex, DeclaredIndex,
     Definition, DropIndex, Generated, IndexElement, IndexOptions, InlineConstraint, OperationKind, TableArg,
@@ -22,6 +24,7 @@ pub(super) struct Call<'a> {
     pub(super) call: &'a ExprCall,
     pub(super) scope: &'a Scope,
     pub(super) module: &'a Module,
+    pub(super) modules: Option<&'a Modules>,
     pub(super) batch: Option<&'a Batch>,
 }
 
@@ -275,7 +278,7 @@ impl Call<'_> {
     }
 
     fn part(&self, call: &ExprCall, definition: &mut Definition) {
-        let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+        let inner = Call { call, scope: self.scope, module: self.module, modules: self.modules, batch: None };
         let name = |position| inner.arg(&["name"], position).value;
         let constraint = |kind, name, columns| Constraint {
             name,
@@ -354,37 +357,8 @@ impl Call<'_> {
         (value != Value::None).then_some(value)
     }
 
-    /// A type as code: with the module that it comes from in front, when that is not SQLAlchemy's, and with
-    /// the values of the constants that are its arguments.
     fn type_(&self, expr: &Expr) -> String {
-        let mut text = self.module.text(expr).to_owned();
-        let mut replace: Vec<(usize, usize, String)> = Vec::new();
-        let offset = |at: ruff_text_size::TextSize| usize::from(at - expr.start());
-        if let Expr::Call(call) = expr {
-            for argument in call.arguments.iter_source_order().map(ArgOrKeyword::value) {
-                let value = match (argument, self.scope.eval(argument)) {
-                    (Expr::Name(_), Value::Int(number)) => number.to_string(),
-                    (Expr::Name(_), Value::Bool(true)) => "True".to_owned(),
-                    (Expr::Name(_), Value::Bool(false)) => "False".to_owned(),
-                    _ => continue,
-                };
-                replace.push((offset(argument.start()), offset(argument.end()), value));
-            }
-        }
-        let mut root = if let Expr::Call(call) = expr { &*call.func } else { expr };
-        while let Expr::Attribute(attribute) = root {
-            root = &attribute.value;
-        }
-        if let Expr::Name(name) = root
-            && let Some(Value::Foreign(path)) = self.scope.get(&name.id)
-        {
-            replace.push((offset(name.start()), offset(name.end()), path.clone()));
-        }
-        replace.sort_unstable();
-        for (start, end, value) in replace.into_iter().rev() {
-            text.replace_range(start..end, &value);
-        }
-        fold(&text)
+        Types { module: self.module, scope: self.scope, modules: self.modules }.code(expr)
     }
 
     /// Whether SQLAlchemy makes the column of a primary key a `SERIAL`; where that depends on a type
@@ -428,7 +402,13 @@ impl Call<'_> {
             match (called, arg) {
                 (Some(name @ ("ForeignKey" | "CheckConstraint")), Expr::Call(call)) => {
                     references |= name == "ForeignKey";
-                    let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+                    let inner = Call {
+                        call,
+                        scope: self.scope,
+                        module: self.module,
+                        modules: self.modules,
+                        batch: None,
+                    };
                     if name == "ForeignKey" {
                         let referent = inner.arg(&["column"], Some(0));
                         definition.references.push(referent.as_str().and_then(referenced));
@@ -586,7 +566,8 @@ impl Call<'_> {
     fn generated(&self, type_: Option<&str>, primary: bool) -> Option<Generated> {
         for argument in self.call.arguments.args.iter().skip(1) {
             let Expr::Call(call) = argument else { continue };
-            let inner = Call { call, scope: self.scope, module: self.module, batch: None };
+            let inner =
+                Call { call, scope: self.scope, module: self.module, modules: self.modules, batch: None };
             match callee(call) {
                 Some("Identity") => return Some(Generated::Identity),
                 Some("Computed") => return inner.flag("persisted").then_some(Generated::Stored),
@@ -653,13 +634,9 @@ pub(crate) fn callee(call: &ExprCall) -> Option<&str> {
     }
 }
 
-fn fold(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Read the header of `with op.batch_alter_table(…)`.
 pub(super) fn batch(call: &ExprCall, scope: &Scope, module: &Module) -> Batch {
-    let reader = Call { call, scope, module, batch: None };
+    let reader = Call { call, scope, module, modules: None, batch: None };
     let recreate = reader.arg(&["recreate"], Some(2));
     let op = match &*call.func {
         Expr::Attribute(attribute) => module.text(&*attribute.value).to_owned(),

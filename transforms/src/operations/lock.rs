@@ -66,7 +66,7 @@ impl Operation {
             OperationKind::DetachPartition { .. }
             | OperationKind::CreateObject { .. }
             | OperationKind::DropObject { .. }
-            | OperationKind::RenameObject
+            | OperationKind::RenameObject { .. }
             | OperationKind::Harmless { .. }
             | OperationKind::Opaque { .. } => {
                 let text = self.origin.sql.as_ref().map(|sql| &sql.text.value[sql.place.statement.clone()]);

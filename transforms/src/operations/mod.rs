@@ -11,6 +11,7 @@ mod index;
 mod lock;
 mod modules;
 pub mod sql;
+mod types;
 pub(crate) mod update;
 mod walk;
 
@@ -416,8 +417,10 @@ pub enum OperationKind {
         name: Option<TableName>,
         if_exists: bool,
     },
-    /// Such a thing gets another name.
-    RenameObject,
+    /// Such a thing gets another name; a type with both names.
+    RenameObject {
+        type_: Option<(TableName, String)>,
+    },
     /// `ALTER TYPE … ADD VALUE`.
     AddEnumValue {
         type_: TableName,
@@ -440,6 +443,8 @@ pub enum OperationKind {
     },
     /// `sa.Enum(…).create(bind)` or `.drop(bind)`.
     EnumType {
+        /// As code.
+        type_: String,
         /// Whether it looks first whether there is something to do.
         checkfirst: bool,
     },

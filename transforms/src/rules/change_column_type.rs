@@ -8,7 +8,8 @@
 //!
 //! Nothing is reported when the old and the new type are known, and PostgreSQL has nothing to do: a longer
 //! `varchar`, `varchar` to `text`, a `numeric` with more digits before the point. The present type is what
-//! the migrations before say, else `existing_type`.
+//! the migrations before say, else `existing_type`. A change that PostgreSQL refuses, since it has no cast for it and
+//! no `USING` says how values are converted, is reported as one that fails.
 //!
 //! The rewrite adds a column of the new type, which a trigger fills from then on, fills it for the rows that
 //! are there in batches, copies indexes, constraints, default, sequence, comments, grants and statistics,
@@ -97,7 +98,7 @@ use crate::operations::{
 };
 use crate::recipe::{Action, Applicability, Change, Cost, Lock, Recipe, Step, TypeChange, TypeStep};
 use crate::settings::Rerun;
-use crate::types::{Base, Effect, Type, change, change_using};
+use crate::types::{Base, Effect, Type, change, change_using, converts, converts_using};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
     let OperationKind::AlterColumn(alter) = &operation.kind else { return None };
@@ -106,7 +107,7 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     if ["mysql.", "mssql.", "oracle.", "sqlite."].iter().any(|dialect| written.starts_with(dialect)) {
         return None;
     }
-    let new = Type::read(written);
+    let new = context.catalog.type_(written);
     let table = alter.table.known();
     if table.as_ref().is_some_and(|table| context.may_lock(table)) {
         return None;
@@ -118,23 +119,28 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
         _ => display(alter.column.value.symbol()),
     };
     let old = present_type(alter, context);
+    let what = match &old {
+        Some(old) => format!("Changing {name} from `{old}` to `{new}`"),
+        None => format!("Changing the type of {name} to `{new}`"),
+    };
+    let old = old.unwrap_or_else(Type::unknown);
+    if is_converted(&old, &new, alter) == Some(false) {
+        let of = if alter.using.is_some() { "result of USING clause for column" } else { "column" };
+        let column = column.unwrap_or_default();
+        return Some(Violation {
+            message: format!("{what} fails"),
+            lock: format!("{of} \"{column}\" cannot be cast automatically to type {new}"),
+            fix: Err("say in `postgresql_using`, or behind `USING`, how its values are converted".to_owned()),
+        });
+    }
     let lock = |cost: Cost| format!("{} on {on} {}", Lock::AccessExclusive, cost.duration());
-    let Some(effect) = old.as_ref().and_then(|old| effect(old, &new, alter, context)) else {
-        let missing = match &old {
-            None => "its present type is not known: give `existing_type`".to_owned(),
-            Some(old) if !old.is_known() => {
-                format!("its present type `{old}` is not one of PostgreSQL's or SQLAlchemy's own")
-            }
-            Some(_) => format!("its new type `{new}` is not one of PostgreSQL's or SQLAlchemy's own"),
-        };
+    let Some(effect) = effect(&old, &new, alter, context) else {
         return Some(Violation {
             message: format!("Changing the type of {name} to `{new}` may write {on} anew"),
             lock: lock(Cost::Rewrite),
-            fix: Err(missing),
+            fix: Err(missing(&old, &new, table.as_ref(), context)),
         });
     };
-    let old = old?;
-    let what = format!("Changing {name} from `{old}` to `{new}`");
     if effect >= Effect::IndexesInUtc {
         let unless = if effect == Effect::IndexesInUtc { ", unless the session's time zone is UTC" } else { "" };
         return Some(Violation {
@@ -175,15 +181,31 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     Some(Violation { message: format!("{what} {work}"), lock: lock(cost), fix })
 }
 
+/// Why it is not known what becomes of the rows.
+fn missing(old: &Type, new: &Type, table: Option<&TableName>, context: &Context) -> String {
+    if old.is_known() {
+        return format!("its new type `{new}` is not one of PostgreSQL's or SQLAlchemy's own");
+    }
+    if *old != Type::unknown() {
+        return format!("its present type `{old}` is not one of PostgreSQL's or SQLAlchemy's own");
+    }
+    match table.filter(|table| context.catalog.table(table).is_none()) {
+        Some(table) => format!(
+            "its present type is not known, since no migration creates `{table}`: give `existing_type`"
+        ),
+        None => "its present type is not known: give `existing_type`".to_owned(),
+    }
+}
+
 /// What the column is before: as the migrations say, else as the call says.
 fn present_type(alter: &AlterColumn, context: &Context) -> Option<Type> {
     let column = alter.column.as_str();
     let by_catalog = alter.table.known().and_then(|table| {
         let known = context.catalog.table(&table)?;
         let column = known.columns.iter().find(|known| Some(known.name.as_str()) == column)?;
-        column.type_.as_deref().map(Type::read)
+        column.type_.as_deref().map(|type_| context.catalog.type_(type_))
     });
-    let said = alter.existing_type.as_deref().map(Type::read);
+    let said = alter.existing_type.as_deref().map(|type_| context.catalog.type_(type_));
     match (by_catalog, said) {
         (Some(known), Some(said)) if !known.is_known() => Some(said),
         (Some(known), _) => Some(known),
@@ -197,6 +219,14 @@ fn effect(old: &Type, new: &Type, alter: &AlterColumn, context: &Context) -> Opt
         None => change(old, new, postgres),
         Some(None) => Some(Effect::Rewrite),
         Some(Some(using)) => change_using(old, new, using, alter.column.as_str()?, postgres),
+    }
+}
+
+/// Whether PostgreSQL makes the new values by itself of what it is given.
+fn is_converted(old: &Type, new: &Type, alter: &AlterColumn) -> Option<bool> {
+    match &alter.using {
+        None => converts(old, new),
+        Some(using) => converts_using(old, new, using.as_ref()?, alter.column.as_str()?),
     }
 }
 
@@ -248,8 +278,12 @@ fn fix(
     if operation.conditional {
         return Err("a condition decides whether it runs, and may decide otherwise in a second run".to_owned());
     }
-    if matches!(&new.base, Base::Other(text) if !is_sql_name(text)) {
+    let is_code = operation.origin.sql.is_none();
+    if matches!(&new.base, Base::Other(text) if is_code || !is_sql_name(text)) {
         return Err(format!("its new type `{new}` is not one of PostgreSQL's or SQLAlchemy's own"));
+    }
+    if *old == Type::unknown() {
+        return Err(missing(old, new, Some(&table), context));
     }
     if "safemig_new_".len() + column.len() > MAX_BYTES
         || "safemig_old__".len() + table.name.len() + column.len() > MAX_BYTES
@@ -365,7 +399,7 @@ fn left_behind(table: &TableName, context: &Context) -> Result<(), String> {
             OperationKind::DropColumn { .. } => "a column is dropped",
             OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => "a column is renamed",
             OperationKind::DropObject { .. } => "a view, a type or the like is dropped",
-            OperationKind::RenameObject => "a view, a type or the like is renamed",
+            OperationKind::RenameObject { .. } => "a view, a type or the like is renamed",
             OperationKind::DetachPartition { .. } => "a partition is detached",
             OperationKind::Opaque { .. } => "something is done that is not understood",
             _ => continue,

@@ -8,6 +8,7 @@
 
 use squawk_syntax::ast::{AstNode, Expr};
 
+use super::casts::converts;
 use super::{Base, Type};
 use crate::operations::sql;
 
@@ -42,15 +43,35 @@ pub fn change(old: &Type, new: &Type, postgres: u32) -> Option<Effect> {
 #[must_use]
 pub fn change_using(old: &Type, new: &Type, using: &str, column: &str, postgres: u32) -> Option<Effect> {
     let Some(casts) = casts(using, column) else { return Some(Effect::Rewrite) };
-    let mut effect = Effect::Catalog;
+    let mut effects = Vec::new();
     let mut at = old.clone();
-    for type_ in casts.iter().map(|cast| Type::read(cast)).chain([new.clone()]) {
+    let casts = casts.iter().map(|cast| match Type::read(cast) {
+        // The one is known to be no domain, the other is only its name.
+        type_ if matches!((&type_.base, &new.base), (Base::Other(name), Base::Enum(known)) if name == known) => {
+            Type { base: new.base.clone(), ..type_ }
+        }
+        type_ => type_,
+    });
+    for type_ in casts.chain([new.clone()]) {
         // A cast keeps the collation; the column's own comes with the last step.
         let next = Type { collation: type_.collation.clone().or_else(|| at.collation.clone()), ..type_ };
-        effect = effect.max(convert(&at, &next, postgres)?);
+        effects.push(convert(&at, &next, postgres));
         at = next;
     }
-    Some(effect.max(change(&Type { collation: old.collation.clone(), ..at }, new, postgres)?))
+    effects.push(change(&Type { collation: old.collation.clone(), ..at }, new, postgres));
+    // One step that computes every row is enough, whatever the others are.
+    if effects.contains(&Some(Effect::Rewrite)) {
+        return Some(Effect::Rewrite);
+    }
+    effects.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// Whether an assignment makes the new type of the result of `USING`; `None` when that is not known.
+#[must_use]
+pub fn converts_using(old: &Type, new: &Type, using: &str, column: &str) -> Option<bool> {
+    let casts = casts(using, column)?;
+    let result = casts.last().map_or_else(|| old.clone(), |cast| Type::read(cast));
+    converts(&result, new)
 }
 
 /// The types of `column::a::b`, innermost first; `None` when it is anything else.
@@ -133,7 +154,11 @@ fn convert(old: &Type, new: &Type, postgres: u32) -> Option<Effect> {
             new_field <= old_field && (old_field > 0 || widens(precision(old), precision(new)))
         }
         (a, b) if a == b && a.starts_with("time") => widens(precision(old), precision(new)),
-        ("cidr", "inet") | ("xml", "text") | ("character" | "xml", "bpchar") => true,
+        ("cidr", "inet")
+        | ("xml", "text")
+        | ("character" | "xml", "bpchar")
+        | ("oid", "regclass")
+        | ("regclass", "oid") => true,
         ("xml", "character varying") => wide.is_none(),
         _ => false,
     };
@@ -143,8 +168,8 @@ fn convert(old: &Type, new: &Type, postgres: u32) -> Option<Effect> {
     Some(match (*from, *to) {
         ("character varying" | "text", "citext")
         | ("citext", "text")
-        | ("integer", "oid")
-        | ("oid", "integer")
+        | ("integer", "oid" | "regclass")
+        | ("oid" | "regclass", "integer")
         | ("text" | "character varying" | "citext", "bpchar") => Effect::Indexes,
         ("citext", "character varying") | ("bit", "bit varying") if wide.is_none() => Effect::Indexes,
         ("timestamp without time zone", "timestamp with time zone")

@@ -1,14 +1,16 @@
 //! The types of columns, and what PostgreSQL does when one becomes another.
 //!
 //! A type is read from SQLAlchemy code (`sa.String(length=50)`) or from SQL (`character varying(50)`).
-//! [`change`] is the matrix of `ALTER COLUMN … TYPE`: `tests/types.rs` of the program compares it with
-//! the file nodes of real servers.
+//! [`change`] is the matrix of `ALTER COLUMN … TYPE`, [`converts`] says which of them PostgreSQL refuses: the program
+//! compares both with real servers, in `src/verify/type_changes.rs`.
 
+mod casts;
 mod matrix;
 mod sql;
 mod sqlalchemy;
 
-pub use matrix::{Effect, change, change_using};
+pub use casts::converts;
+pub use matrix::{Effect, change, change_using, converts_using};
 
 use ruff_python_ast::Expr;
 
@@ -31,10 +33,10 @@ pub enum Base {
     /// A type of PostgreSQL itself or of an extension that comes with it, by the name that
     /// `format_type` gives it: `character varying`.
     Builtin(&'static str),
-    /// An enum, by its name as SQL.
+    /// An enum, or another type that somebody created and that is no domain, by its name as SQL.
     Enum(String),
-    /// Something else: SQL for a type that somebody created, or code of a type that is not SQLAlchemy's
-    /// own. Nothing is known of it but that the same text is the same type.
+    /// Something else: SQL for a type that somebody created, perhaps a domain, or code of a type that is not
+    /// SQLAlchemy's own. Nothing is known of it but that the same text is the same type.
     Other(String),
 }
 
@@ -49,6 +51,12 @@ impl Type {
 
     fn other(text: &str) -> Self {
         Self { base: Base::Other(text.to_owned()), ..Self::builtin("") }
+    }
+
+    /// Nothing is known of it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::other("")
     }
 
     /// Read a type as SQL, else as SQLAlchemy code. What is neither is [`Base::Other`].
@@ -208,6 +216,7 @@ mod tests {
             ("sa.Uuid(native_uuid=False)", "character(32)"),
             ("sa.Enum('a', 'b', name='status')", "status"),
             ("sa.Enum('a', 'b', name='status', schema='app')", "app.status"),
+            ("sa.Enum(app.models.Kind)", "kind"),
             ("postgresql.ENUM('a', name='Mixed')", "\"Mixed\""),
             ("sa.Enum('abc', 'b', native_enum=False)", "character varying(3)"),
             ("sa.ARRAY(sa.String(length=3))", "character varying(3)[]"),
@@ -219,6 +228,7 @@ mod tests {
             ("postgresql.BIT(8, varying=True)", "bit varying(8)"),
             ("sqlmodel.sql.sqltypes.AutoString(length=7)", "character varying(7)"),
             ("sa.LargeBinary()", "bytea"),
+            ("sa.PickleType(pickler=dill)", "bytea"),
         ] {
             let read = Type::read(text);
             assert_eq!(read.to_string(), expected, "{text}");
@@ -228,7 +238,8 @@ mod tests {
             "app.types.Money(3)",
             "sa.String(length=LENGTH)",
             "mysql.TINYINT(1)",
-            "sa.Enum(Kind)",
+            "sa.Enum(*KINDS)",
+            "sa.Enum('a')",
             "sa.Text(5)",
         ] {
             assert!(!Type::read(unknown).is_known(), "{unknown}");

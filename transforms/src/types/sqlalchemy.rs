@@ -100,6 +100,8 @@ const OWNERS: &[&str] = &[
     "psql",
     "sa.dialects.postgresql",
     "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.postgresql.json",
+    "sqlalchemy.sql.sqltypes",
     "dialects.postgresql",
 ];
 
@@ -173,6 +175,7 @@ fn builtin(name: &str, arguments: &Arguments, postgresql: bool) -> Result<Option
             Ok(Some(Type { fields, ..Type::with("interval", arguments.number("precision", Some(0))?) }))
         }
         "LargeBinary" | "BYTEA" => plain("bytea"),
+        "PickleType" if arguments.get("impl", Some(3)).is_none() => plain("bytea"),
         "Uuid" if !arguments.flag("native_uuid", Some(1), true)? => Ok(Some(Type::with("character", [32]))),
         "Uuid" | "UUID" => plain("uuid"),
         "Enum" | "ENUM" => enumeration(arguments),
@@ -201,7 +204,7 @@ fn builtin(name: &str, arguments: &Arguments, postgresql: bool) -> Result<Option
     }
 }
 
-/// `sa.Enum('a', 'b', name='status')`.
+/// `sa.Enum('a', 'b', name='status')`, or `sa.Enum(Status)`, which is called like the class.
 fn enumeration(arguments: &Arguments) -> Result<Option<Type>, ()> {
     if !arguments.flag("native_enum", None, true)? {
         let labels = arguments.0.into_iter().flat_map(|call| &call.arguments.args).map(|label| match label {
@@ -213,7 +216,11 @@ fn enumeration(arguments: &Arguments) -> Result<Option<Type>, ()> {
         return Ok(length.map(|length| Type::with("character varying", [length])));
     }
     let schema = arguments.text("schema", None)?;
-    Ok(arguments.text("name", None)?.map(|name| {
+    let class = || match arguments.0.map(|call| &*call.arguments.args) {
+        Some([class]) => path(class)?.last().map(|name| name.to_lowercase()),
+        _ => None,
+    };
+    Ok(arguments.text("name", None)?.or_else(class).map(|name| {
         sql::enumeration(match schema {
             Some(schema) => qualified(Some(&schema), &name),
             None => quoted(&name),

@@ -393,7 +393,7 @@ impl Reader<'_> {
                     .syntax()
                     .descendants_with_tokens()
                     .any(|element| element.kind() == SyntaxKind::RENAME_KW);
-                if renames { OperationKind::RenameObject } else { self.harmless(range) }
+                if renames { OperationKind::RenameObject { type_: None } } else { self.harmless(range) }
             }
             ["CREATE" | "ALTER" | "DROP" | "DO" | "CALL" | "REINDEX" | "CLUSTER", ..] => self.opaque(range),
             _ => self.harmless(range),
@@ -477,8 +477,13 @@ impl Reader<'_> {
                     if_not_exists: add.if_not_exists().is_some(),
                 })
             }
+            AlterTypeAction::TypeRenameTo(rename) => {
+                let names = alter.type_name_ref().zip(rename.type_name());
+                let type_ = names.map(|(old, new)| (self.qualified(&old), identifier(self.of(&new))));
+                Some(OperationKind::RenameObject { type_ })
+            }
             _ if self.text.value[range.clone()].to_uppercase().contains("RENAME") => {
-                Some(OperationKind::RenameObject)
+                Some(OperationKind::RenameObject { type_: None })
             }
             _ => None,
         }
@@ -658,7 +663,12 @@ mod tests {
                 && c.known() == Some(TableName::new(Some("B"), "c"))),
             "{kinds:#?}"
         );
-        assert_eq!(read("ALTER TYPE e RENAME VALUE 'a' TO 'b'"), [OperationKind::RenameObject]);
+        assert_eq!(
+            read("ALTER TYPE e RENAME VALUE 'a' TO 'b'"),
+            [OperationKind::RenameObject { type_: None }]
+        );
+        let renamed = Some((TableName::new(Some("s"), "e"), "F".to_owned()));
+        assert_eq!(read("ALTER TYPE s.e RENAME TO \"F\""), [OperationKind::RenameObject { type_: renamed }]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ruff_python_ast::{Expr, ExprCall, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextRange};
 
 use super::super::calls::{Call, callee};
+use super::super::types::{Types, foreign};
 use super::super::{
     AddConstraint, ConstraintKind, ELSEWHERE, Elsewhere, Operation, OperationKind, Origin, Receiver,
     SqlOrigin, TableArg, sql, update,
@@ -131,8 +132,12 @@ impl<'a> Walker<'a, '_> {
                     Receiver::Batch(batch) => Some(batch),
                     _ => None,
                 };
-                let reader = Call { call, scope: &frame.scope, module: self.functions.module, batch };
+                let Functions { module, modules, .. } = *self.functions;
+                let reader = Call { call, scope: &frame.scope, module, modules, batch };
                 let Some(kind) = reader.read(&method) else { return false };
+                if matches!(method.as_str(), "create_table" | "add_column" | "alter_column") {
+                    self.walked.types.extend(foreign(call, &frame.scope));
+                }
                 if fails_always(&kind) && !frame.conditional && self.walked.fails_at.is_none() {
                     self.walked.fails_at = Some(call.range());
                 }
@@ -151,7 +156,10 @@ impl<'a> Walker<'a, '_> {
                 }
                 "create" | "drop" if self.is_enum_with_bind(call, frame) => {
                     let checkfirst = call.arguments.find_argument("checkfirst", 1).is_some();
-                    let kind = OperationKind::EnumType { checkfirst };
+                    let Functions { module, modules, .. } = *self.functions;
+                    let names = Types { module, scope: &frame.scope, modules };
+                    let type_ = call.func.as_attribute_expr().map(|method| names.code(&method.value));
+                    let kind = OperationKind::EnumType { type_: type_.unwrap_or_default(), checkfirst };
                     self.push(kind, call, Receiver::Bind, statement, frame, alone);
                     true
                 }

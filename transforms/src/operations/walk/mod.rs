@@ -52,6 +52,8 @@ pub struct Walked {
     pub guards: Vec<Guard>,
     /// The functions of other modules that it calls, and that could not be read.
     pub foreign: BTreeSet<String>,
+    /// What its columns take from other modules, and might be their types.
+    pub types: BTreeSet<String>,
 }
 
 impl<'a> Functions<'a> {
