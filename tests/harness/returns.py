@@ -55,6 +55,23 @@ def downgrade():
     op.alter_column("orders", "id", existing_type=sa.BigInteger(), type_=sa.Integer())
 '''
 
+# Back, PostgreSQL has nothing to write.
+SHORTER = '''
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2"
+down_revision = "1"
+
+
+def upgrade():
+    op.alter_column("orders", "ref", existing_type=sa.String(length=20), type_=sa.String(length=10))
+
+
+def downgrade():
+    op.alter_column("orders", "ref", existing_type=sa.String(length=10), type_=sa.String(length=20))
+'''
+
 LEFT = """
     SELECT count(*) FROM (
         SELECT attname FROM pg_attribute WHERE attname ~ 'safemig' AND NOT attisdropped
@@ -145,6 +162,20 @@ def main() -> None:
         check("returned", (query(LEFT), query(TYPE), query("SELECT ctid, id, n FROM orders ORDER BY id")),
               ([(0,)], [("integer",)], rows))
         check("upgrade", (alembic("upgrade", "2"), query(TYPE)), ("", [("bigint",)]))
+
+        # One revision after the other, and back from each by a downgrade that only names the type.
+        check("downgrade", alembic("downgrade", "1"), "")
+        change.write_text(SHORTER)
+        subprocess.run([safemig, "fix", "--exit-zero", "--split=revision"], cwd=project, check=True, capture_output=True)
+        parts = ["2_1", "2_2", "2_3", "2"]
+        for part in parts:
+            check(f"upgrade to {part}", alembic("upgrade", part), "")
+            changed = query("SELECT count(*) > 1 FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname ~ 'ref'")
+            check(f"begun at {part}", changed, [(part != "2",)])
+            check(f"downgrade from {part}", alembic("downgrade", "1"), "")
+            check(f"left from {part}", query(LEFT), [(0,)])
+            query("INSERT INTO orders (ref) VALUES ('longer than ten')")
+            query("DELETE FROM orders WHERE ref = 'longer than ten'")
 
 
 if __name__ == "__main__":

@@ -230,7 +230,9 @@ impl Helper {
             Self::SwitchColumns => {
                 "Give the new columns the old ones' names and all that is on them, in one short transaction."
             }
-            Self::DropOldColumns => "Drop the columns that were replaced.",
+            Self::DropOldColumns => {
+                "Drop the columns that were replaced, or the new ones of a change that is given up."
+            }
         }
     }
 

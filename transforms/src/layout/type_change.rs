@@ -648,12 +648,14 @@ pub(super) const SWITCH: &str = r#"def _switch_columns(table_name, column_names,
 "#;
 
 pub(super) const DROP_OLD: &str = r#"def _drop_old_columns(table_name, column_names, schema=None):
-    """Drop the columns that were replaced."""
+    """Drop the columns that were replaced, or the new ones of a change that is given up."""
     names = _type_change(table_name, column_names, schema)
-    triggers = " ".join(
-        f"DROP TRIGGER IF EXISTS {column.old_trigger} ON {names.table}; DROP FUNCTION IF EXISTS {column.old_function}();"
-        for column in names.columns
+    triggers = f"DROP TRIGGER IF EXISTS {names.trigger} ON {names.table}; DROP FUNCTION IF EXISTS {names.function}();"
+    for column in names.columns:
+        triggers += f" DROP TRIGGER IF EXISTS {column.old_trigger} ON {names.table};"
+        triggers += f" DROP FUNCTION IF EXISTS {column.old_function}();"
+    dropped = ", ".join(
+        f"DROP COLUMN IF EXISTS {column.old}, DROP COLUMN IF EXISTS {column.new} CASCADE" for column in names.columns
     )
-    dropped = ", ".join(f"DROP COLUMN IF EXISTS {column.old}" for column in names.columns)
     _execute_with_retries(f"{triggers} ALTER TABLE {names.table} {dropped};")
 "#;

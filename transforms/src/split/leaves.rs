@@ -171,7 +171,8 @@ fn opens_block(expr: &Expr) -> bool {
         if matches!(&*call.func, Expr::Attribute(attribute) if attribute.attr.as_str() == "autocommit_block"))
 }
 
-fn phase_of(statement: &Stmt) -> Option<Phase> {
+/// The phase of a type change that a statement is a step of.
+pub(super) fn phase_of(statement: &Stmt) -> Option<Phase> {
     let Stmt::Expr(expression) = statement else { return None };
     let call = expression.value.as_call_expr()?;
     helpers::ALL.into_iter().find(|helper| helper.is_spelled(&call.func)).and_then(Helper::phase)

@@ -14,8 +14,8 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::leaves::{Function, Leaf, Role};
-use self::text::{Identity, Printer};
+use self::leaves::{Function, Leaf, Role, phase_of};
+use self::text::{Identity, Kept, Printer};
 use crate::migration::{Direction, Migration, Parsed};
 use crate::naming;
 use crate::operations::{
@@ -45,6 +45,8 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
         Some(function) => kept(function, &backwards(&upgrade, &steps, function, parts)?, parts)?,
         None => vec![BTreeSet::new(); parts],
     };
+    let given_up =
+        downgrade.as_ref().map(|function| given_up(&upgrade, &steps, function)).unwrap_or_default();
     let ids = ids(migration, parts);
     let printer = Printer::new(migration);
     (0..parts)
@@ -56,8 +58,13 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
                 revision: &ids[number],
                 follows: number.checked_sub(1).map(|before| ids[before].as_str()),
             };
-            let mut functions = vec![(&upgrade, up[number].clone())];
-            functions.extend(downgrade.iter().map(|function| (function, down[number].clone())));
+            let mut functions =
+                vec![Kept { function: &upgrade, leaves: up[number].clone(), in_front: Vec::new() }];
+            functions.extend(downgrade.iter().map(|function| Kept {
+                function,
+                leaves: down[number].clone(),
+                in_front: given_up.get(&number).cloned().unwrap_or_default(),
+            }));
             let source = printer.print(&identity, &functions)?;
             match migration.edited(source) {
                 Ok(Parsed::Migration(part)) if part.revision == ids[number] => Ok(*part),
@@ -222,6 +229,44 @@ fn backwards(
         }
     }
     Ok(found)
+}
+
+/// For each part the steps of `upgrade` that its downgrade has to begin with: those that drop what a change of types has
+/// left, where the downgrade does not go through the same steps backwards, and would leave it behind.
+fn given_up<'u>(
+    upgrade: &'u Function<'u>,
+    steps: &[Option<usize>],
+    downgrade: &Function,
+) -> BTreeMap<usize, Vec<&'u Leaf<'u>>> {
+    let mut found: BTreeMap<usize, Vec<&Leaf>> = BTreeMap::new();
+    if downgrade.leaves.iter().any(|leaf| leaf.statement.is_raise_stmt()) {
+        return found;
+    }
+    let replaced = |leaf: &Leaf| {
+        let columns = leaf.operations.iter().filter_map(|operation| match &operation.kind {
+            OperationKind::ReplaceColumn { table, column, .. } => Some((table.known()?, column.clone())),
+            _ => None,
+        });
+        columns.collect::<BTreeSet<_>>()
+    };
+    let backwards: BTreeSet<_> = downgrade.leaves.iter().flat_map(replaced).collect();
+    let (mut change, mut columns) = (None, BTreeSet::new());
+    for (leaf, step) in upgrade.leaves.iter().zip(steps) {
+        let Some(step) = step else { continue };
+        if !matches!(leaf.role, Role::Block(Some(_))) {
+            change = None;
+            continue;
+        }
+        let first = *change.get_or_insert(*step);
+        match phase_of(leaf.statement) {
+            Some(Phase::Expand) => columns = replaced(leaf),
+            Some(Phase::Contract) if !columns.is_subset(&backwards) => {
+                found.entry(first).or_default().push(leaf);
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The parts whose steps a statement may undo, behind one that undoes those of part `at`; `None` when it says nothing

@@ -37,6 +37,15 @@ impl Identity<'_> {
     }
 }
 
+/// What a part keeps of a function.
+pub(super) struct Kept<'a> {
+    pub(super) function: &'a Function<'a>,
+    /// By number.
+    pub(super) leaves: BTreeSet<usize>,
+    /// Statements of another function that come first.
+    pub(super) in_front: Vec<&'a Leaf<'a>>,
+}
+
 /// Prints parts of one migration.
 pub(super) struct Printer<'a> {
     migration: &'a Migration,
@@ -48,19 +57,15 @@ impl<'a> Printer<'a> {
         Self { migration, renderer: Renderer::new(&migration.module) }
     }
 
-    /// The file with these leaves (by number) of its functions, and nothing else that only other parts need.
+    /// The file with what is kept of its functions, and nothing else that only other parts need.
     ///
     /// # Errors
     /// Its identifiers are not spelled out, or it can't be edited.
-    pub(super) fn print(
-        &self,
-        identity: &Identity,
-        functions: &[(&Function, BTreeSet<usize>)],
-    ) -> Result<String, String> {
+    pub(super) fn print(&self, identity: &Identity, functions: &[Kept]) -> Result<String, String> {
         let mut edits = self.identifiers(identity)?;
         edits.extend(self.docstring(identity));
-        for (function, kept) in functions {
-            edits.extend(self.body(function, kept));
+        for kept in functions {
+            edits.extend(self.body(kept));
         }
         edits.extend(self.definitions(identity, functions));
         edit::apply(self.migration.module.source(), edits)
@@ -136,7 +141,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Leave out the statements of a function that are not kept.
-    fn body(&self, function: &Function, kept: &BTreeSet<usize>) -> Vec<Edit> {
+    fn body(&self, Kept { function, leaves: kept, in_front }: &Kept) -> Vec<Edit> {
         let source = self.migration.module.source();
         let leaves = &function.leaves;
         let body = &function.definition.body;
@@ -169,13 +174,34 @@ impl<'a> Printer<'a> {
             }
             (before, index) = (whole.end(), members.end);
         }
-        if !any && !leaves.is_empty() {
-            let indentation = self.renderer.indentation(body.first().map_or(top, Ranged::start));
-            let is_marked = source.line_str(top).trim() == MARKERS[0];
-            let at = if is_marked { source.full_line_end(top) } else { top };
-            edits.insert(0, edit::insert(at, format!("{indentation}pass{}", self.renderer.newline())));
-        }
+        let indentation = self.renderer.indentation(body.first().map_or(top, Ranged::start));
+        let newline = self.renderer.newline();
+        let first = if !in_front.is_empty() {
+            in_front.iter().map(|leaf| self.moved(leaf, indentation)).collect()
+        } else if !any && !leaves.is_empty() {
+            format!("{indentation}pass{newline}")
+        } else {
+            return edits;
+        };
+        let is_marked = source.line_str(top).trim() == MARKERS[0];
+        let at = if is_marked { source.full_line_end(top) } else { top };
+        edits.insert(0, edit::insert(at, first));
         edits
+    }
+
+    /// A statement, alone in a block like its own, at another indentation.
+    fn moved(&self, leaf: &Leaf, indentation: &str) -> String {
+        let newline = self.renderer.newline();
+        let mut lines = String::new();
+        let mut to = indentation.to_owned();
+        let from = self.renderer.indentation(leaf.statement.start());
+        if let Some(with) = leaf.block {
+            let header = TextRange::new(with.start(), self.header_end(with.start(), with.body.first()));
+            let outer = self.renderer.indentation(with.start());
+            lines = format!("{indentation}{}{newline}", &self.migration.module.source()[header]);
+            to.push_str(from.strip_prefix(outer).unwrap_or("    "));
+        }
+        format!("{lines}{}{newline}", self.renderer.render(leaf.statement.range(), &[], from, &to))
     }
 
     /// Leave out the statements of a block, some of which are kept.
@@ -278,11 +304,11 @@ impl<'a> Printer<'a> {
     }
 
     /// Leave out the functions, constants and imports of the module that other parts need, and this one does not.
-    fn definitions(&self, identity: &Identity, functions: &[(&Function, BTreeSet<usize>)]) -> Vec<Edit> {
+    fn definitions(&self, identity: &Identity, functions: &[Kept]) -> Vec<Edit> {
         let source = self.migration.module.source();
         let body = self.migration.module.body();
         let is_entry = |statement: &Stmt| {
-            functions.iter().any(|(function, _)| statement.range() == function.definition.range())
+            functions.iter().any(|kept| statement.range() == kept.function.definition.range())
         };
         let items: Vec<(&Stmt, Names)> = body
             .iter()
@@ -291,13 +317,11 @@ impl<'a> Printer<'a> {
             .collect();
         let used = |all: bool| {
             let mut used: BTreeSet<&str> = BTreeSet::new();
-            for (function, kept) in functions {
-                let leaves = function.leaves.iter().enumerate();
-                used.extend(
-                    leaves
-                        .filter(|(number, _)| all || kept.contains(number))
-                        .flat_map(|(_, leaf)| leaf.names.read.iter().copied()),
-                );
+            for kept in functions {
+                let leaves = kept.function.leaves.iter().enumerate();
+                let leaves = leaves.filter(|(number, _)| all || kept.leaves.contains(number));
+                let leaves = leaves.map(|(_, leaf)| leaf).chain(kept.in_front.iter().copied());
+                used.extend(leaves.flat_map(|leaf| leaf.names.read.iter().copied()));
             }
             used.extend(
                 items
