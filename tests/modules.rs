@@ -273,7 +273,8 @@ fn types_are_what_their_modules_say() {
                   op.alter_column('a', 'id', type_=sa.Integer())\n    op.alter_column('a', 'b', type_=types.Trimmed(50))\n    \
                   op.alter_column('a', 'c', type_=_SHORT)\n    op.alter_column('a', 'd', type_=_SHORT)\n    \
                   op.alter_column('a', 'e', type_=sa.Text())\n    \
-                  op.alter_column('a', 'd', type_=State(), postgresql_using='d::text::state')\n";
+                  op.alter_column('a', 'd', type_=State(), postgresql_using='d::text::state')\n    \
+                  op.sync_enum_values('public', 'state', ['x', 'y'], [TableReference(table_name='a', column_name='d'), ('b', 'c')])\n";
     let project = Project::new("", "");
     project.write("app/types.py", TYPES);
     project.write("m/versions/aaa.py", base);
@@ -294,6 +295,7 @@ fn types_are_what_their_modules_say() {
             (20, "Changing `a.d` from `text` to `character varying(40)` writes `a` anew"),
             (21, "Changing the type of `a.e` to `text` may write `a` anew"),
             (22, "Changing `a.d` from `character varying(40)` to `state` writes `a` anew"),
+            (23, "Changing the values of enum `state` by another type writes `a`, `b` anew"),
         ],
         "{stdout}"
     );

@@ -71,6 +71,7 @@ pub fn how(operation: &Operation, target: &Target) -> How {
         | OperationKind::AddEnumValue { if_not_exists: false, .. }
         | OperationKind::CreateDomain { .. }
         | OperationKind::Truncate { .. }
+        | OperationKind::SyncEnum { .. }
         | OperationKind::Opaque { .. } => return How::Impossible,
         OperationKind::AlterColumn(alter) if !alter.new_name.is_none() => return How::Impossible,
         OperationKind::Update(update) if update.text.as_ref().is_ok_and(|text| !text.repeatable) => {

@@ -232,6 +232,7 @@ impl Catalog {
             | OperationKind::RenameObject { .. }
             | OperationKind::Truncate { .. }
             | OperationKind::Harmless { .. }
+            | OperationKind::SyncEnum { .. }
             | OperationKind::Update(_)
             | OperationKind::Commit => {}
         }

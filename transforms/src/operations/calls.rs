@@ -216,6 +216,10 @@ impl Call<'_> {
                 table: table(1),
                 if_exists: self.flag("if_exists"),
             },
+            "sync_enum_values" => OperationKind::SyncEnum {
+                type_: self.arg(&["enum_name"], Some(1)),
+                tables: self.expr(&["affected_columns"], Some(3)).and_then(|expr| self.owners(expr)),
+            },
             "bulk_insert" | "create_table_comment" | "drop_table_comment" => {
                 OperationKind::Harmless { sql: None }
             }
@@ -226,6 +230,28 @@ impl Call<'_> {
                 sql: None,
             },
         })
+    }
+
+    /// The tables of `[TableReference(table_name="a", column_name="b"), ("a", "b")]`.
+    fn owners(&self, columns: &Expr) -> Option<Vec<TableName>> {
+        let schema = self.arg(&["enum_schema"], Some(0));
+        let owner = |column: &Expr| {
+            let (schema, name) = match column {
+                Expr::Tuple(column) => (schema.value.clone(), self.scope.eval(column.elts.first()?)),
+                Expr::Call(call) => {
+                    let Self { scope, module, modules, .. } = *self;
+                    let inner = Call { call, scope, module, modules, batch: None };
+                    let own = inner.expr(&["table_schema"], Some(2)).map(|expr| self.scope.eval(expr));
+                    (own.unwrap_or_else(|| schema.value.clone()), inner.arg(&["table_name"], Some(0)).value)
+                }
+                _ => return None,
+            };
+            Some(TableName::new(schema.as_str(), name.as_str()?))
+        };
+        let mut owners: Vec<_> = columns.as_list_expr()?.iter().map(owner).collect::<Option<_>>()?;
+        owners.sort();
+        owners.dedup();
+        Some(owners)
     }
 
     /// `(a, b)`, when nothing else is said of an index.

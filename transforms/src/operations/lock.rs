@@ -63,6 +63,10 @@ impl Operation {
                 one(Some(table.clone()), Lock::ShareUpdateExclusive)
             }
             OperationKind::Update(update) => arg(&update.table, Lock::RowExclusive),
+            OperationKind::SyncEnum { tables: Some(tables), .. } => {
+                tables.iter().flat_map(|table| one(Some(table.clone()), Lock::AccessExclusive)).collect()
+            }
+            OperationKind::SyncEnum { tables: None, .. } => one(None, Lock::AccessExclusive),
             OperationKind::DetachPartition { .. }
             | OperationKind::CreateObject { .. }
             | OperationKind::DropObject { .. }

@@ -448,6 +448,13 @@ pub enum OperationKind {
         /// Whether it looks first whether there is something to do.
         checkfirst: bool,
     },
+    /// `op.sync_enum_values(…)` of alembic-postgresql-enum: an enum with other values takes the place of one in all of
+    /// its columns, by `ALTER COLUMN … TYPE … USING …::text::…`.
+    SyncEnum {
+        type_: Arg,
+        /// Those that have such columns, when they are known.
+        tables: Option<Vec<TableName>>,
+    },
     /// `COMMIT`, said to the database behind Alembic's back.
     Commit,
     /// Not understood.

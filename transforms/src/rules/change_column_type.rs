@@ -11,6 +11,8 @@
 //! the migrations before say, else `existing_type`. A change that PostgreSQL refuses, since it has no cast for it and
 //! no `USING` says how values are converted, is reported as one that fails.
 //!
+//! `op.sync_enum_values(…)` of alembic-postgresql-enum gives the columns of an enum another type, too, and is reported.
+//!
 //! The rewrite adds a column of the new type, which a trigger fills from then on, fills it for the rows that
 //! are there in batches, copies indexes, constraints, default, sequence, comments, grants and statistics,
 //! and exchanges the two columns in one short transaction. Then the old one is dropped. It can be
@@ -101,7 +103,14 @@ use crate::settings::Rerun;
 use crate::types::{Base, Effect, Type, change, change_using, converts, converts_using};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
-    let OperationKind::AlterColumn(alter) = &operation.kind else { return None };
+    let alter = match &operation.kind {
+        OperationKind::AlterColumn(alter) => alter,
+        OperationKind::SyncEnum { type_, tables } => {
+            let name = type_.value.symbol().unwrap_or_default();
+            return other_values(name, tables.as_deref(), context);
+        }
+        _ => return None,
+    };
     let written = alter.type_.as_deref()?;
     // On PostgreSQL it would not compile, so that it never runs there.
     if ["mysql.", "mssql.", "oracle.", "sqlite."].iter().any(|dialect| written.starts_with(dialect)) {
@@ -179,6 +188,28 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
         }
     };
     Some(Violation { message: format!("{what} {work}"), lock: lock(cost), fix })
+}
+
+/// An enum of other values in the place of one, which `tables` have columns of.
+fn other_values(name: &str, tables: Option<&[TableName]>, context: &Context) -> Option<Violation> {
+    let on = match tables {
+        Some(tables) => {
+            let tables = tables.iter().filter(|table| !context.may_lock(table));
+            let names: Vec<_> = tables.map(|table| format!("`{table}`")).collect();
+            if names.is_empty() {
+                return None;
+            }
+            names.join(", ")
+        }
+        None => "the tables of its columns".to_owned(),
+    };
+    Some(Violation {
+        message: format!("Changing the values of enum `{name}` by another type writes {on} anew"),
+        lock: format!("{} on {on} {}", Lock::AccessExclusive, Cost::Rewrite.duration()),
+        fix: Err("add a value by `ALTER TYPE … ADD VALUE`, rename one by `ALTER TYPE … RENAME VALUE`, and forbid one \
+                  that goes by a check constraint, none of which writes rows"
+            .to_owned()),
+    })
 }
 
 /// Why it is not known what becomes of the rows.
@@ -401,6 +432,7 @@ fn left_behind(table: &TableName, context: &Context) -> Result<(), String> {
             OperationKind::DropObject { .. } => "a view, a type or the like is dropped",
             OperationKind::RenameObject { .. } => "a view, a type or the like is renamed",
             OperationKind::DetachPartition { .. } => "a partition is detached",
+            OperationKind::SyncEnum { .. } => "the values of an enum are changed",
             OperationKind::Opaque { .. } => "something is done that is not understood",
             _ => continue,
         };
