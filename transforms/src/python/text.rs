@@ -484,7 +484,7 @@ impl Text {
     }
 
     /// Source of an expression for several parts of the text, one after the other, with `separator`
-    /// between the `items`; `None` unless all of them stand in one literal.
+    /// between the `items`; `None` unless all of them stand in literals of one kind, which become one.
     #[must_use]
     pub fn compose(
         &self,
@@ -494,18 +494,26 @@ impl Text {
         edges: (&str, &str),
         source: &str,
     ) -> Option<String> {
-        let (literal, head) = self.source_of(head.clone())?;
-        let mut inside = source[head].to_owned();
+        let literal = &self.literals[self.source_of(self.character_at(head.start)?)?.0];
+        let mut inside = self.joined(head, literal, source)?;
         for (index, item) in items.iter().enumerate() {
-            let (same, place) = self.source_of(item.clone())?;
-            if same != literal {
-                return None;
-            }
             inside.push_str(if index > 0 { separator } else { "" });
-            inside.push_str(&source[place]);
+            inside.push_str(&self.joined(item, literal, source)?);
         }
-        let literal = &self.literals[literal];
         self.divisible.then(|| self.quoted(literal, literal, &inside, edges))
+    }
+
+    /// A part of the text as it is spelled in literals that are opened and closed like this one.
+    fn joined(&self, range: &Range<usize>, like: &Literal, source: &str) -> Option<String> {
+        let pieces = self.pieces.iter().filter_map(|piece| {
+            let (start, end) = (piece.text.start.max(range.start), piece.text.end.min(range.end));
+            (start < end).then_some(start..end)
+        });
+        let spelled = pieces.map(|piece| {
+            let (literal, place) = self.source_of(piece)?;
+            (self.literals[literal].open == like.open).then_some(&source[place])
+        });
+        spelled.collect()
     }
 
     fn quoted(&self, first: &Literal, last: &Literal, inside: &str, edges: (&str, &str)) -> String {
