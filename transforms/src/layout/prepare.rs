@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::Expr;
+use ruff_python_ast::token::{Token, TokenKind};
+use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::additions::first_of_handler;
-use super::call::{Known, Lines, Printer, find_call};
+use super::call::{Known, Lines, Printer, find_assignment, find_call};
 use super::helpers::Helper;
 use super::{Kept, Layout, Planned, Rerunnable};
 use super::{sql, timeout};
 use crate::operations::{OperationKind, Origin, Receiver};
 use crate::python::edit;
 use crate::python::edit::Edit;
+use crate::python::text::Text;
 use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Step};
 
@@ -49,7 +52,7 @@ impl Layout<'_> {
         }
         for plans in shared.into_values() {
             match self.cut(&plans) {
-                Ok(edit) => self.unfold.push(edit),
+                Ok(edits) => self.unfold.extend(edits),
                 Err(reason) => self.refused.extend(plans.iter().map(|plan| (*plan, reason.clone()))),
             }
         }
@@ -75,7 +78,7 @@ impl Layout<'_> {
     }
 
     /// Cut text that says several things, for the plans of one statement.
-    fn cut(&self, plans: &[usize]) -> Result<Edit, String> {
+    fn cut(&self, plans: &[usize]) -> Result<Vec<Edit>, String> {
         const SHARES: &str = "it shares its text with other statements";
         let origins: Vec<&Origin> = plans.iter().map(|plan| &self.plans[*plan].operation.origin).collect();
         let Some((first, text)) = origins.first().and_then(|one| Some((*one, &one.sql.as_ref()?.text)))
@@ -88,7 +91,38 @@ impl Layout<'_> {
         let wanted: Vec<_> = origins.iter().filter_map(|one| Some(&one.sql.as_ref()?.place)).collect();
         let between =
             format!("{}{}", self.renderer.newline(), self.renderer.indentation(first.statement.start()));
-        sql::split(text, &wanted, first.statement, &between, self.module.source())
+        let (frame, assignment) = self.frame(text, first.statement).ok_or(sql::TOGETHER)?;
+        let statements = sql::split(text, &wanted, &frame, self.module.source())?;
+        let statements = edit::replace(first.statement, statements.join(&between));
+        Ok(assignment.map(|lines| edit::replace(lines, "")).into_iter().chain([statements]).collect())
+    }
+
+    /// What stands around a text where it is executed, and the lines of the assignment that it comes from, if it stands
+    /// in one that is for nothing else.
+    fn frame(&self, text: &Text, statement: TextRange) -> Option<((String, String), Option<TextRange>)> {
+        let source = self.module.source();
+        let around = |outer: TextRange, inner: TextRange| {
+            let before = TextRange::new(outer.start(), inner.start());
+            (&source[before], &source[TextRange::new(inner.end(), outer.end())])
+        };
+        if statement.contains_range(text.range) {
+            let (before, behind) = around(statement, text.range);
+            return Some(((before.to_owned(), behind.to_owned()), None));
+        }
+        let assignment = find_assignment(self.module.body(), text.range, statement)?;
+        let [Expr::Name(target)] = assignment.targets.as_slice() else { return None };
+        let is_name = |token: &&Token| {
+            token.kind() == TokenKind::Name && self.module.text(token.range()) == target.id.as_str()
+        };
+        let name = self.module.tokens().in_range(statement).iter().find(is_name)?.range();
+        let lines =
+            TextRange::new(source.line_start(assignment.start()), source.full_line_end(assignment.end()));
+        let (before, behind) = around(lines, assignment.range());
+        if self.has_comments(lines) || !before.trim().is_empty() || !behind.trim().is_empty() {
+            return None;
+        }
+        let (outer, inner) = (around(statement, name), around(assignment.value.range(), text.range));
+        Some(((format!("{}{}", outer.0, inner.0), format!("{}{}", inner.1, outer.1)), Some(lines)))
     }
 
     fn prepare_one(&self, plan: &Planned) -> Result<Prepared, String> {

@@ -6,14 +6,13 @@
 
 use std::ops::Range;
 
-use ruff_text_size::{Ranged, TextRange};
 use squawk_syntax::ast::{self, AlterTableAction, AlterTypeAction, AstNode, Stmt};
 use squawk_syntax::{SyntaxKind, SyntaxToken};
 
 use super::call::quoted;
 use crate::operations::SqlOrigin;
 use crate::operations::sql::{self, Place, extent};
-use crate::python::edit::{self, Edit};
+use crate::python::edit::Edit;
 use crate::python::text::Text;
 use crate::recipe::Change;
 
@@ -183,20 +182,21 @@ impl Writer<'_> {
     }
 }
 
-/// Cut a statement that runs several statements of SQL into several statements, so that each of `wanted`
-/// stands alone.
+/// Why several statements stay in one text.
+pub(super) const TOGETHER: &str = "it shares its text with other statements, and that can't be cut";
+
+/// Cut text of several statements of SQL into several texts, so that each of `wanted` stands alone. `frame` goes around
+/// each of them.
 ///
 /// # Errors
 /// Why that can't be done.
 pub(super) fn split(
     text: &Text,
     wanted: &[&Place],
-    statement: TextRange,
-    between: &str,
+    (before, behind): &(String, String),
     source: &str,
-) -> Result<Edit, String> {
-    const TOGETHER: &str = "it shares its text with other statements, and that can't be cut";
-    if !text.divisible || !statement.contains_range(text.range) {
+) -> Result<Vec<String>, String> {
+    if !text.divisible {
         return Err(TOGETHER.to_owned());
     }
     let segments = segments(&text.value);
@@ -220,15 +220,7 @@ pub(super) fn split(
             None => expressions.push(text.cut(group, edges, source).ok_or(TOGETHER)?),
         }
     }
-    let calls: Vec<_> = expressions
-        .iter()
-        .map(|expression| {
-            let before = &source[TextRange::new(statement.start(), text.range.start())];
-            let behind = &source[TextRange::new(text.range.end(), statement.end())];
-            format!("{before}{expression}{behind}")
-        })
-        .collect();
-    Ok(edit::replace(statement.range(), calls.join(between)))
+    Ok(expressions.iter().map(|expression| format!("{before}{expression}{behind}")).collect())
 }
 
 /// `ALTER TABLE t a, b, c` as several statements. PostgreSQL does not run the actions in the order of the

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ruff_python_ast::token::TokenKind;
+use ruff_python_ast::token::{Token, TokenKind};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextRange};
@@ -349,10 +349,21 @@ impl<'a> Walker<'a, '_> {
         };
         let Some(Expr::Name(name)) = inner else { return argument };
         let module = self.functions.module;
-        let mentions = module.tokens().iter().filter(|token| {
-            token.kind() == TokenKind::Name && module.text(token.range()) == name.id.as_str()
-        });
-        if mentions.count() != 2 {
+        let mentions = |tokens: &[Token]| {
+            let is_name = |token: &&Token| {
+                token.kind() == TokenKind::Name && module.text(token.range()) == name.id.as_str()
+            };
+            tokens.iter().filter(is_name).count()
+        };
+        // What a function assigns is a name of its own.
+        let mut functions = self.functions.definitions.values();
+        let function = functions.find(|function| self.calls.last() == Some(&function.range()));
+        if let Some(function) = function
+            && let Some(value) = assigned(&function.body, name.id.as_str())
+        {
+            return if mentions(module.tokens().in_range(function.range())) == 2 { value } else { argument };
+        }
+        if mentions(module.tokens()) != 2 {
             return argument;
         }
         assigned(module.body(), name.id.as_str()).unwrap_or(argument)
