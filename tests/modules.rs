@@ -259,20 +259,38 @@ class Guess(TypeDecorator):
 
     def load_dialect_impl(self, dialect):
         return choose(dialect)
+
+
+class Sized(TypeDecorator):
+    impl = db.String
+
+    def __init__(self):
+        super().__init__(length=254)
+
+
+class Spelled(TypeDecorator):
+    impl = db.String
+
+
+@compiles(Spelled, 'postgresql')
+def spell(type_, compiler, **kw):
+    return 'citext'
 ";
 
 #[test]
 fn types_are_what_their_modules_say() {
-    let base = "from alembic import op\nimport sqlalchemy as sa\nfrom app.types import Guess, Names, Token, Trimmed, long_text\n\n\
+    let base = "from alembic import op\nimport sqlalchemy as sa\nfrom app.types import Guess, Names, Sized, Spelled, Token, Trimmed, long_text\n\n\
                 revision = 'aaa'\ndown_revision = None\n\n\ndef upgrade():\n    op.create_table('a', \
                 sa.Column('id', Token(), primary_key=True), sa.Column('b', Names.Short), sa.Column('c', Trimmed(length=9)), \
-                sa.Column('d', long_text()), sa.Column('e', Guess()))\n";
+                sa.Column('d', long_text()), sa.Column('e', Guess()), sa.Column('f', Sized()), \
+                sa.Column('g', Spelled()))\n";
     let change = "from alembic import op\nimport sqlalchemy as sa\nfrom app import types\n\n_SHORT = types.Names.Short\n\n\n\
                   class State(sa.types.TypeDecorator):\n    impl = sa.Enum('x', name='state')\n\n\n\
                   revision = 'bbb'\ndown_revision = 'aaa'\n\n\ndef upgrade():\n    \
                   op.alter_column('a', 'id', type_=sa.Integer())\n    op.alter_column('a', 'b', type_=types.Trimmed(50))\n    \
                   op.alter_column('a', 'c', type_=_SHORT)\n    op.alter_column('a', 'd', type_=_SHORT)\n    \
-                  op.alter_column('a', 'e', type_=sa.Text())\n    \
+                  op.alter_column('a', 'e', type_=sa.Text())\n    op.alter_column('a', 'f', type_=sa.Text())\n    \
+                  op.alter_column('a', 'g', type_=sa.Text())\n    \
                   op.alter_column('a', 'd', type_=State(), postgresql_using='d::text::state')\n    \
                   op.sync_enum_values('public', 'state', ['x', 'y'], [TableReference(table_name='a', column_name='d'), ('b', 'c')])\n";
     let project = Project::new("", "");
@@ -294,8 +312,10 @@ fn types_are_what_their_modules_say() {
             (17, "Changing `a.id` from `uuid` to `integer` fails"),
             (20, "Changing `a.d` from `text` to `character varying(40)` writes `a` anew"),
             (21, "Changing the type of `a.e` to `text` may write `a` anew"),
-            (22, "Changing `a.d` from `character varying(40)` to `state` writes `a` anew"),
-            (23, "Changing the values of enum `state` by another type writes `a`, `b` anew"),
+            (22, "Changing the type of `a.f` to `text` may write `a` anew"),
+            (23, "Changing the type of `a.g` to `text` may write `a` anew"),
+            (24, "Changing `a.d` from `character varying(40)` to `state` writes `a` anew"),
+            (25, "Changing the values of enum `state` by another type writes `a`, `b` anew"),
         ],
         "{stdout}"
     );

@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 
 use ruff_python_ast::token::TokenKind;
 use ruff_python_ast::visitor::{Visitor, walk_alias, walk_expr, walk_parameter, walk_stmt};
-use ruff_python_ast::{Alias, Expr, ExprCall, ExprContext, Parameter, Stmt, StmtClassDef, StmtFunctionDef};
+use ruff_python_ast::{
+    Alias, Decorator, Expr, ExprCall, ExprContext, Parameter, Stmt, StmtClassDef, StmtFunctionDef,
+};
 use ruff_text_size::{Ranged, TextRange};
 
 use super::Functions;
+use super::calls::callee;
 use super::modules::Modules;
 use super::walk::names::assigned;
 use crate::python::edit::{self, Edit};
@@ -116,7 +119,7 @@ impl<'a> Types<'a> {
     /// The type that a `TypeDecorator` has on PostgreSQL.
     fn class(self, class: &StmtClassDef, call: Option<(Types, &ExprCall)>, depth: usize) -> Option<String> {
         let base = class.bases().iter().find_map(|base| dotted(base)?.last().copied())?;
-        if base != "TypeDecorator" {
+        if base != "TypeDecorator" || self.compiles(class) {
             return None;
         }
         let method = |name: &str| {
@@ -131,15 +134,15 @@ impl<'a> Types<'a> {
             None => always,
         };
         let text = self.spelled(inner, depth);
+        if inner != always || inner.is_call_expr() {
+            // A type already, whatever the arguments are.
+            return Some(text);
+        }
+        // The arguments are those of the class, unless its own `__init__` makes others of them.
         match call {
-            // Its arguments are those of a class, and ignored by what is a type already.
-            Some((caller, call))
-                if !call.arguments.is_empty() && inner == always && !inner.is_call_expr() =>
-            {
-                let arguments = caller.spelled_arguments(call, depth);
-                method("__init__").is_none().then(|| format!("{text}({arguments})"))
-            }
-            _ => Some(text),
+            _ if method("__init__").is_some() => None,
+            Some((caller, call)) => Some(format!("{text}({})", caller.spelled_arguments(call, depth))),
+            None => Some(text),
         }
     }
 
@@ -155,6 +158,20 @@ impl<'a> Types<'a> {
             }
         });
         arguments.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a function of the file says how a type is spelled: `@compiles(Type, "postgresql")`.
+    fn compiles(self, class: &StmtClassDef) -> bool {
+        let is_its = |decorator: &Decorator| match &decorator.expression {
+            Expr::Call(call) if callee(call) == Some("compiles") => {
+                matches!(call.arguments.args.first(), Some(Expr::Name(name)) if *name.id == *class.name)
+            }
+            _ => false,
+        };
+        self.module.body().iter().any(|statement| match statement {
+            Stmt::FunctionDef(function) => function.decorator_list.iter().any(is_its),
+            _ => false,
+        })
     }
 
     /// What `load_dialect_impl` returns on PostgreSQL, which may be the type that it has in any case.
