@@ -315,7 +315,10 @@ impl<'a> Printer<'a> {
             .filter(|statement| !is_entry(statement) && !is_docstring(statement))
             .map(|statement| (statement, Names::of(statement)))
             .collect();
-        let used = |all: bool| {
+        let is_unused = |names: &Names, used: &BTreeSet<&str>| {
+            !names.bound.is_empty() && names.bound.iter().all(|name| !used.contains(name))
+        };
+        let used = |all: bool, stays: &dyn Fn(&Names) -> bool| {
             let mut used: BTreeSet<&str> = BTreeSet::new();
             for kept in functions {
                 let leaves = kept.function.leaves.iter().enumerate();
@@ -326,7 +329,7 @@ impl<'a> Printer<'a> {
             used.extend(
                 items
                     .iter()
-                    .filter(|(statement, _)| !is_definition(statement))
+                    .filter(|(statement, names)| !is_definition(statement) || stays(names))
                     .flat_map(|(_, names)| names.read.iter().copied()),
             );
             loop {
@@ -342,10 +345,9 @@ impl<'a> Printer<'a> {
                 used.extend(more);
             }
         };
-        let (here, anywhere) = (used(false), used(true));
-        let is_unused = |names: &Names, used: &BTreeSet<&str>| {
-            !names.bound.is_empty() && names.bound.iter().all(|name| !used.contains(name))
-        };
+        let anywhere = used(true, &|_| false);
+        // What nobody needs is left to the last part, and needs something itself.
+        let here = used(false, &|names| identity.is_last() && is_unused(names, &anywhere));
         let mut edits = Vec::new();
         for (statement, names) in &items {
             let is_needed_elsewhere = !is_unused(names, &anywhere) || !identity.is_last();
@@ -382,12 +384,14 @@ fn assignment(statement: &Stmt) -> Option<(&str, &Expr)> {
 }
 
 /// What a part can do without when it does not use it: functions, classes, constants, and imports but for those that
-/// Alembic's template has.
+/// Alembic's template has. A decorator may do something to others: `@compiles(Type)`.
 fn is_definition(statement: &Stmt) -> bool {
     const IDENTIFIERS: [&str; 4] = ["revision", "down_revision", "branch_labels", "depends_on"];
     match statement {
-        Stmt::FunctionDef(function) => !matches!(function.name.as_str(), "upgrade" | "downgrade"),
-        Stmt::ClassDef(_) => true,
+        Stmt::FunctionDef(function) => {
+            function.decorator_list.is_empty() && !matches!(function.name.as_str(), "upgrade" | "downgrade")
+        }
+        Stmt::ClassDef(class) => class.decorator_list.is_empty(),
         Stmt::Import(import) => !import.names.iter().any(|alias| alias.name.as_str() == "sqlalchemy"),
         Stmt::ImportFrom(import) => !matches!(import.module.as_deref(), Some("alembic" | "__future__")),
         _ => assignment(statement).is_some_and(|(name, _)| !IDENTIFIERS.contains(&name)),
