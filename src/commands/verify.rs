@@ -207,6 +207,7 @@ fn promised(migration: &Migration) -> (Rules, Rules) {
                 rule: "only-concurrent-indexes".to_owned(),
                 table: table.known().map(|table| table.name),
                 name: name.as_str().map(str::to_owned),
+                words: Vec::new(),
             });
         }
     }
@@ -307,7 +308,13 @@ fn by_direction<'a>(findings: impl Iterator<Item = &'a Finding>) -> Rules {
     for finding in findings {
         let table = finding.table().map(|table| table.name);
         let name = finding.name().map(str::to_owned);
-        rules.entry(finding.direction).or_default().push(Claim { rule: finding.rule.name(), table, name });
+        let words = finding.words().to_vec();
+        rules.entry(finding.direction).or_default().push(Claim {
+            rule: finding.rule.name(),
+            table,
+            name,
+            words,
+        });
     }
     rules
 }

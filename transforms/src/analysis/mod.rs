@@ -351,6 +351,15 @@ impl Finding {
         self.operation.kind.table()?.known()
     }
 
+    /// The words of an update that was given as text, in lower case.
+    #[must_use]
+    pub fn words(&self) -> &[String] {
+        match &self.operation.kind {
+            OperationKind::Update(update) => &update.words,
+            _ => &[],
+        }
+    }
+
     /// The name of the index or constraint that the operation works on, as far as it is known.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
