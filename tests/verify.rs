@@ -398,6 +398,17 @@ fn missing_modules_are_replaced_on_demand() {
     assert!(verified.text.contains("--stub-imports"), "{}", verified.text);
     let verified = verify(project.path(), SA20, &["--stub-imports"]);
     assert_eq!(verified.status, Some(0), "{}", verified.text);
+
+    // A part of the application is there, and does not go together with what is replaced.
+    fs::create_dir(project.path().join("app")).expect("a directory can be made");
+    let half = "from elsewhere import BASE\nLIMIT = 1 / len(BASE)\n";
+    fs::write(project.path().join("app/settings.py"), half).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &["--stub-imports"]);
+    assert_eq!(verified.status, Some(2), "{}", verified.text);
+    assert!(verified.text.contains("ZeroDivisionError"), "{}", verified.text);
+    assert!(verified.text.contains("hint: what can be found is not replaced"), "{}", verified.text);
+    let verified = verify(project.path(), SA20, &["--stub-imports=app"]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
 }
 
 #[test]
@@ -408,6 +419,12 @@ fn what_fails_in_the_original_is_told() {
     assert_eq!(verified.status, Some(1), "{}", verified.text);
     assert!(verified.text.contains("the original fails: ProgrammingError"), "{}", verified.text);
     assert!(verified.text.contains("(migrations/versions/original.py:11)"), "{}", verified.text);
+    let hints = ["`--use-env` runs it", "starts from an empty database", "do without `--stub-imports`"];
+    assert!(verified.text.contains(hints[0]), "{}", verified.text);
+    for (flag, hint) in ["--use-env", "--stub-imports"].into_iter().zip(&hints[1..]) {
+        let verified = verify(project(ENV, &original).path(), SA20, &[flag]);
+        assert!(verified.text.contains(hint), "{}", verified.text);
+    }
 }
 
 #[test]
@@ -430,4 +447,33 @@ fn ctrl_c_leaves_nothing_behind() {
     assert_eq!(status.code(), Some(130));
     let left: Vec<_> = fs::read_dir(scratch.path()).expect("a directory").collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Text that a migration puts together is not understood: what it blocks is not what is said about another statement.
+#[test]
+fn a_claim_is_about_its_own_statement() {
+    let _turn = Turn::take();
+    let original = "\
+import os
+from alembic import op
+
+revision = 'original'
+down_revision = 'tables'
+
+
+def upgrade():
+    op.execute(f\"UPDATE child SET a = {len(os.sep)}\")
+    op.create_index('ix_a', 'child', ['a'])
+    op.execute('UPDATE child SET b = 2')
+    op.create_index('ix_b', 'child', ['b'])
+
+
+def downgrade():
+    op.drop_index('ix_b', 'child')
+    op.drop_index('ix_a', 'child')
+";
+    let project = project(ENV, original);
+    let verified = verify(project.path(), SA20, &["--unsafe-fixes", ROWS]);
+    assert!(verified.text.contains("schema equal, 5 of 5 lock claims hold"), "{}", verified.text);
+    assert!(verified.text.contains("UPDATE child SET a = 1  "), "{}", verified.text);
 }

@@ -98,9 +98,27 @@ pub(super) fn prove(
             terminal.warning(note);
         }
         terminal.summary(&format!("{}.", report::summary(&proof)));
+        if proof.stopped.is_some() {
+            terminal.warning(&format!(
+                "nothing is proved behind a revision that fails as it is\nhint: {}",
+                how_to_run_the_original(arguments)
+            ));
+        }
         proofs.push(proof);
     }
     Ok(proofs)
+}
+
+/// What may help where the original fails on an empty database.
+fn how_to_run_the_original(arguments: &cli::Proof) -> &'static str {
+    if arguments.stub_imports.is_some() {
+        "name a Python in which the application is installed with `--python PATH`, and do without `--stub-imports`: what \
+         takes the place of modules has no values"
+    } else if arguments.use_env {
+        "the proof starts from an empty database: the first revision has to make all that the others need"
+    } else {
+        "the project's own env.py may prepare what its migrations need: `--use-env` runs it"
+    }
 }
 
 fn connect(version: Option<u32>, arguments: &cli::Proof) -> Result<Server> {

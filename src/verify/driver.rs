@@ -232,6 +232,9 @@ impl<'a> Driver<'a> {
                 let place = place.map(|place| format!("{}: ", driver.shown(&place))).unwrap_or_default();
                 let hint = if error.starts_with("ModuleNotFoundError") || error.starts_with("ImportError") {
                     "\nhint: name a Python that has it with `--python PATH`, or let it be replaced with `--stub-imports`"
+                } else if environment.stub_imports.is_some() {
+                    "\nhint: what can be found is not replaced, and may need what is: replace all of the package with \
+                     `--stub-imports=PACKAGE`, or name a Python in which it is installed with `--python PATH`"
                 } else {
                     ""
                 };
