@@ -90,10 +90,10 @@ impl Rules {
 
     /// Whether the application is read where its files are named, and where nothing is.
     pub(crate) fn application(&self) -> (bool, bool) {
-        let any = rules::RULES
-            .iter()
-            .any(|rule| rule.is_about_application() && self.selected.contains(&rule.name()));
-        (any, any && self.by_name)
+        let any = |is_it: fn(&rules::Rule) -> bool| {
+            rules::RULES.iter().any(|rule| is_it(rule) && self.selected.contains(&rule.name()))
+        };
+        (any(rules::Rule::reads_application), self.by_name && any(rules::Rule::is_about_application))
     }
 
     pub(crate) fn ignored(&self, path: &Path) -> Vec<&RuleSet> {

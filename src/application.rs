@@ -147,7 +147,8 @@ impl<'a> JudgedApplication<'a> {
             if verdict.is_err() {
                 continue;
             }
-            match steps.add(&fix.steps) {
+            let waits = fix.waits.as_ref().filter(|_| !fix.steps.iter().all(|step| steps.is_done(step)));
+            match waits.map_or_else(|| steps.add(&fix.steps), |reason| Err(reason.clone())) {
                 Ok(()) => alone.extend(fix.model.is_none().then(|| finding.rule.name())),
                 Err(reason) => {
                     *verdict = Err(reason);

@@ -79,6 +79,51 @@ fn the_new_revision_is_proved() {
     assert!(verified.text.contains("crash points survived"), "{}", verified.text);
 }
 
+/// Only the migrations know that the key is older, so that the reference rests on that: the model follows them.
+#[test]
+fn a_model_keeps_an_index_as_long_as_the_database_does() {
+    const DECLARED: &str = "Index('ux_codes', 'code', unique=True)";
+    const CREATED: &str = "op.create_index('ux_codes', 'codes', ['code'], unique=True)";
+    let run = |created_in: &str| {
+        let directory = TempDir::with_prefix("safemig-codes-").expect("a temporary directory");
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        write("alembic.ini", "[alembic]\nscript_location = m\n");
+        write("m/env.py", "target_metadata = None\n");
+        write(
+            "app/models.py",
+            &format!(
+                "from sqlalchemy import Column, Index, String\nfrom sqlalchemy.orm import declarative_base\n\n\
+                 Base = declarative_base()\n\n\nclass Code(Base):\n    __tablename__ = 'codes'\n    __table_args__ = ({DECLARED},)\n\n    \
+                 code = Column(String(9), primary_key=True)\n"
+            ),
+        );
+        write(
+            "m/versions/a.py",
+            &format!(
+                "from alembic import op\nimport sqlalchemy as sa\n\nrevision = 'a'\ndown_revision = None\n\n\n\
+                 def upgrade():\n    op.create_table('codes', sa.Column('code', sa.String(9), nullable=False){created_in}\n    \
+                 op.create_table('uses', sa.Column('code', sa.String(9), sa.ForeignKey('codes.code')))\n"
+            ),
+        );
+        let rule = "--select=ensure-index-not-covered";
+        let fixed =
+            verify_with(&mut safemig(directory.path(), SA20, &["fix", ".", "app", rule, "--unsafe-fixes"]));
+        let model = fs::read_to_string(directory.path().join("app/models.py")).expect("a file");
+        let revision = fs::read_to_string(directory.path().join("m/versions/a.py")).expect("a file");
+        (model.contains(DECLARED), revision.contains(CREATED), fixed.text)
+    };
+    let key_first = run(&format!(", sa.PrimaryKeyConstraint('code'))\n    {CREATED}"));
+    assert_eq!((key_first.0, key_first.1), (false, false), "{}", key_first.2);
+    let index_first =
+        run(&format!(")\n    {CREATED}\n    op.create_primary_key('codes_pkey', 'codes', ['code'])"));
+    assert_eq!((index_first.0, index_first.1), (true, true), "{}", index_first.2);
+    assert!(index_first.2.contains("a foreign key may rest on it"), "{}", index_first.2);
+}
+
 /// An application of many files, each with a model that lacks an index.
 struct Many(TempDir);
 

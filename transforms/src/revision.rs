@@ -81,11 +81,7 @@ impl<'a> Steps<'a> {
     pub fn add<'s>(&mut self, more: impl IntoIterator<Item = &'s Step>) -> Result<(), String> {
         let before = self.steps.len();
         for step in more {
-            let needless = match step {
-                Step::DropIndex(index) => !self.has(index.table.schema.as_deref(), &index.name),
-                Step::CreateIndex(_) => self.steps.contains(step),
-            };
-            if !needless {
+            if !self.is_done(step) {
                 self.steps.push(step.clone());
             }
         }
@@ -104,6 +100,15 @@ impl<'a> Steps<'a> {
     #[must_use]
     pub fn all(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Whether a step is one of them, or not needed.
+    #[must_use]
+    pub fn is_done(&self, step: &Step) -> bool {
+        match step {
+            Step::DropIndex(index) => !self.has(index.table.schema.as_deref(), &index.name),
+            Step::CreateIndex(_) => self.steps.contains(step),
+        }
     }
 
     /// Whether an index is still there.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safemig_transforms::analysis::{Finding, History};
-use safemig_transforms::application::{Application, File};
+use safemig_transforms::application::{Application, File, Fix};
 use safemig_transforms::environment::Environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
@@ -98,7 +98,7 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
             violation.also.iter().map(|(_, range)| position(range.start()).to_string()).collect();
         let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
         let _ = writeln!(found, "{also}");
-        match &violation.fix {
+        match violation.fix.as_ref().map_err(Clone::clone).and_then(made) {
             Ok(fix) => fix.notes.iter().for_each(|note| {
                 let _ = writeln!(found, "    note: {note}");
             }),
@@ -112,7 +112,8 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
     for (reason, number) in &statistics.reasons {
         let _ = writeln!(found, "{number} not: {reason}");
     }
-    let fixes: Vec<_> = report.findings.iter().filter_map(|one| one.violation.fix.as_ref().ok()).collect();
+    let fixes: Vec<_> =
+        report.findings.iter().filter_map(|one| made(one.violation.fix.as_ref().ok()?).ok()).collect();
     let (mut sources, refused) = application.fix(&fixes);
     let steps: Vec<_> = fixes
         .iter()
@@ -124,6 +125,11 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
         history.new_revision("Create missing indexes", &steps, settings).expect("it has a place").source
     });
     (sources.remove(&0).unwrap_or_else(|| source.to_owned()), new, found)
+}
+
+/// A fix, as far as it waits for no other.
+fn made(fix: &Fix) -> Result<&Fix, String> {
+    fix.waits.clone().map_or(Ok(fix), Err)
 }
 
 /// The new revision with which `source` is followed, when that is the fix.

@@ -61,16 +61,21 @@ impl Study<'_> {
         };
         // A mixin's index is that of other tables as well.
         let owner = self.models.tables.get(table).and_then(|known| known.class);
-        let step = match self.in_database(table, index)? {
-            Some((name, there)) => Some(self.drop(name, there)?),
-            None => None,
-        };
+        let there = self.in_database(table, index)?;
+        let step = there.map(|(name, there)| self.drop(name, there)).transpose()?;
+        let may_be_referenced = self.database.is_some_and(|database| database.may_be_referenced(table));
+        let waits = there.is_some_and(|(_, there)| there.unique) && may_be_referenced;
         let class = owner.and_then(|range| {
             let is_it = |model: &&Model| model.file == index.file && model.range == range;
             self.models.models.iter().find(is_it).map(|model| model.name.clone())
         });
         let declaration = Declaration { file: index.file, change, class, table: table.clone() };
-        Ok(Fix { notes: Vec::new(), model: Some(declaration), steps: step.into_iter().collect() })
+        Ok(Fix {
+            notes: Vec::new(),
+            model: Some(declaration),
+            steps: step.into_iter().collect(),
+            waits: waits.then(|| RESTED_ON.to_owned()),
+        })
     }
 
     /// The index of the database that a model's is: that of its name, or the only one that no other declaration
@@ -101,9 +106,6 @@ impl Study<'_> {
         let mut others = self.database.iter().flat_map(|database| database.indexes_of(table));
         if !others.any(|(other, known)| other != name && known.covers(index)) {
             return Err("the database does not have the index that covers it".to_owned());
-        }
-        if index.unique && self.database.is_some_and(|database| database.may_be_referenced(table)) {
-            return Err(RESTED_ON.to_owned());
         }
         NewIndex::of(name, index).map(Step::DropIndex)
     }

@@ -211,6 +211,7 @@ impl Study<'_> {
                 table: index.table.clone(),
             }),
             steps: self.database.map(|_| Step::CreateIndex(index.clone())).into_iter().collect(),
+            waits: None,
         };
         (index, Ok(fix))
     }

@@ -69,6 +69,8 @@ pub struct Fix {
     pub notes: Vec<String>,
     pub model: Option<Declaration>,
     pub steps: Vec<Step>,
+    /// Why the steps are not made for this alone. The migrations may know more, and ask for them as well.
+    pub waits: Option<String>,
 }
 
 /// A change of what a model declares.

@@ -236,6 +236,12 @@ impl Rule {
         matches!(self.check, Check::Application(_))
     }
 
+    /// Whether it has something to say about an application.
+    #[must_use]
+    pub fn reads_application(&self) -> bool {
+        matches!(self.check, Check::Application(_) | Check::Schema(..))
+    }
+
     /// Whether it is about operations that stay as they are.
     pub(crate) fn is_about_remaining(&self) -> bool {
         matches!(self.check, Check::Remaining(_))

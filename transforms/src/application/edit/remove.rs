@@ -109,11 +109,14 @@ impl<'a> Editor<'a> {
         let mut range =
             TextRange::new(source.line_start(statement.start()), source.full_line_end(statement.end()));
         let kept = self.kept(range, indentation);
-        let is_blank = |line: Option<&str>| line.is_some_and(|line| line.trim().is_empty());
-        let above = source[..range.start().to_usize()].lines().next_back();
-        // Of two empty lines that would meet, one is enough.
-        if kept.is_empty() && is_blank(above) && is_blank(source[range.end().to_usize()..].lines().next()) {
-            range = TextRange::new(range.start(), source.full_line_end(range.end()));
+        // Of empty lines that would meet, those of one side are enough.
+        if kept.is_empty() {
+            let blank = |line: &&str| line.trim().is_empty();
+            let above = source[..range.start().to_usize()].lines().rev().take_while(blank).count();
+            let below = source[range.end().to_usize()..].lines().take_while(blank).count();
+            for _ in 0..above.min(below) {
+                range = TextRange::new(range.start(), source.full_line_end(range.end()));
+            }
         }
         Ok(edit::replace(range, kept))
     }

@@ -245,7 +245,9 @@ impl<'a> Reader<'_, 'a> {
                         self.found(*query);
                         result = Value::Conditions(Vec::new());
                     } else {
-                        if !RUNNERS.contains(&name) {
+                        if name.is_empty() {
+                            query.unclear.get_or_insert_with(|| "it is given to a call".to_owned());
+                        } else if !RUNNERS.contains(&name) {
                             query.unclear.get_or_insert_with(|| format!("it is given to `{name}`"));
                         }
                         self.found(*query);
@@ -253,6 +255,7 @@ impl<'a> Reader<'_, 'a> {
                 }
                 Value::Plain | Value::Few | Value::Entity(_) | Value::Columns(_) => {}
                 Value::Unclear(reason) => result = Value::Unclear(reason),
+                _ if name.is_empty() => result = Value::Unclear("what a call makes of a column".to_owned()),
                 _ => result = Value::Unclear(format!("what `{name}` makes of a column")),
             }
         }
