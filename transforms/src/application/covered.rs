@@ -26,20 +26,16 @@ impl Study<'_> {
     }
 
     fn covered_by(&self, table: &TableName, index: &ModelIndex, wider: &ModelIndex) -> Violation {
-        let columns = |index: &ModelIndex| {
-            let columns: Vec<_> = index.index.elements.iter().map(ToString::to_string).collect();
-            format!("({})", columns.join(", "))
-        };
-        let name = index.name.as_deref().unwrap_or_default();
         let wider_name = match wider.name.as_deref() {
             Some(PRIMARY) => "the primary key".to_owned(),
+            None if wider.index.of_constraint => "a unique constraint".to_owned(),
+            None => format!("the one over {}", wider.columns()),
             Some(name) => format!("`{name}`"),
-            None => "a unique constraint".to_owned(),
         };
         let fix = self.without(table, index);
         Violation {
-            message: format!("Index `{name}` of `{table}` is covered by {wider_name}"),
-            label: format!("{} begins with {}", columns(wider), columns(index)),
+            message: format!("Index {} of `{table}` is covered by {wider_name}", index.title()),
+            label: format!("{} begins with {}", wider.columns(), index.columns()),
             file: index.file,
             range: index.range,
             also: Vec::new(),

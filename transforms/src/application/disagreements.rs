@@ -34,7 +34,8 @@ impl Study<'_> {
                 if missing {
                     found.push(Violation {
                         message: format!(
-                            "No migration creates index `{name}` of `{table}`, which the model declares"
+                            "No migration creates index {} of `{table}`, which the model declares",
+                            index.title()
                         ),
                         label: "only in the model".to_owned(),
                         file: index.file,

@@ -129,6 +129,22 @@ pub(super) struct ModelIndex {
     pub(super) inline: bool,
 }
 
+impl ModelIndex {
+    /// What it is called in a message: by its columns, where the metadata name it.
+    pub(super) fn title(&self) -> String {
+        match &self.name {
+            Some(name) => format!("`{name}`"),
+            None => format!("over {}", self.columns()),
+        }
+    }
+
+    /// `(a, b)`.
+    pub(super) fn columns(&self) -> String {
+        let columns: Vec<_> = self.index.elements.iter().map(ToString::to_string).collect();
+        format!("({})", columns.join(", "))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Class<'a> {
     file: usize,

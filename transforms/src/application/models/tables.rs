@@ -168,7 +168,7 @@ impl<'a> Models<'a> {
         Some(table)
     }
 
-    /// `Index("ix", User.email)` outside of a class.
+    /// `Index("ix", User.email)` or `UniqueConstraint(User.email)` outside of a class.
     pub(super) fn loose_indexes(&mut self, body: &[Stmt], file: usize) {
         for statement in body {
             let call = match statement {
@@ -177,10 +177,13 @@ impl<'a> Models<'a> {
                 _ => continue,
             };
             let Expr::Call(call) = &**call else { continue };
-            if callee(call) != Some("Index") {
-                continue;
-            }
-            let owner = call.arguments.args.iter().skip(1).find_map(|argument| {
+            let columns = match callee(call) {
+                // Its name is in front of them.
+                Some("Index") => call.arguments.args.get(1..).unwrap_or_default(),
+                Some("UniqueConstraint") => &call.arguments.args,
+                _ => continue,
+            };
+            let owner = columns.iter().find_map(|argument| {
                 let mut names = String::new();
                 words(argument, &mut names);
                 names.split_whitespace().find_map(|name| {
