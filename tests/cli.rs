@@ -573,7 +573,7 @@ fn what_cannot_be_read_or_written_is_said_and_the_rest_goes_on() {
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_success() {
-    let many = with_indexes(2000);
+    let many = with_indexes(200);
     let project = Project::new(&[("aaa.py", BASE.as_bytes()), ("bbb.py", many.as_bytes())]);
     for arguments in [&["check", "--unfixable", "ALL"][..], &["rule", "--all"]] {
         let mut child =

@@ -195,27 +195,31 @@ fn the_matrix_is_what_the_default_server_does() {
 }
 
 #[test]
-#[ignore = "started by the next one, with another server"]
+#[ignore = "started by the next ones, with another server"]
 fn another_server() {
     compare();
 }
 
 #[test]
-fn the_matrix_is_what_other_servers_do() {
+fn the_matrix_is_what_the_oldest_server_does() {
+    compare_on(12);
+}
+
+#[test]
+fn the_matrix_is_what_the_newest_server_does() {
+    compare_on(18);
+}
+
+/// In a process of its own, which is told where the server's programs are.
+fn compare_on(version: u32) {
     let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-env");
     let environment = env::var_os("SAFEMIG_TEST_ENV").map_or(target, PathBuf::from);
-    for version in [12, 18] {
-        let bin = environment.join(format!("postgresql/{version}/native/bin"));
-        let run = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "verify::type_changes::another_server", "--ignored", "--nocapture"])
-            .env("SAFEMIG_PG_BIN", bin)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&run.stdout);
-        let complained = String::from_utf8_lossy(&run.stderr);
-        assert!(
-            run.status.success() && said.contains("1 passed"),
-            "PostgreSQL {version}:\n{said}\n{complained}"
-        );
-    }
+    let run = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "verify::type_changes::another_server", "--ignored", "--nocapture"])
+        .env("SAFEMIG_PG_BIN", environment.join(format!("postgresql/{version}/native/bin")))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    let complained = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.contains("1 passed"), "PostgreSQL {version}:\n{said}\n{complained}");
 }
