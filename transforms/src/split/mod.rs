@@ -47,6 +47,7 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
     };
     let given_up =
         downgrade.as_ref().map(|function| given_up(&upgrade, &steps, function)).unwrap_or_default();
+    let has_guard = upgrade.leaves.iter().any(|leaf| leaf.role == Role::Guard);
     let ids = ids(migration, parts);
     let printer = Printer::new(migration);
     (0..parts)
@@ -60,10 +61,13 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
             };
             let mut functions =
                 vec![Kept { function: &upgrade, leaves: up[number].clone(), in_front: Vec::new() }];
-            functions.extend(downgrade.iter().map(|function| Kept {
-                function,
-                leaves: down[number].clone(),
-                in_front: given_up.get(&number).cloned().unwrap_or_default(),
+            functions.extend(downgrade.iter().map(|function| {
+                let leaves = &down[number];
+                // They run on PostgreSQL only, as the steps themselves.
+                let is_guarded = leaves.iter().any(|leaf| function.leaves[*leaf].role == Role::Guard);
+                let in_front = given_up.get(&number).filter(|_| is_guarded || !has_guard);
+                let in_front = in_front.cloned().unwrap_or_default();
+                Kept { function, leaves: leaves.clone(), in_front }
             }));
             let source = printer.print(&identity, &functions)?;
             match migration.edited(source) {

@@ -8,7 +8,7 @@ use ruff_python_ast::{Expr, Stmt, StmtWith};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use super::leaves::{Function, Leaf, Names};
+use super::leaves::{Function, Leaf, Names, Role};
 use crate::migration::Migration;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::is_docstring;
@@ -184,7 +184,9 @@ impl<'a> Printer<'a> {
             return edits;
         };
         let is_marked = source.line_str(top).trim() == MARKERS[0];
-        let at = if is_marked { source.full_line_end(top) } else { top };
+        let top = if is_marked { source.full_line_end(top) } else { top };
+        let guard = kept.iter().rev().map(|number| &leaves[*number]).find(|leaf| leaf.role == Role::Guard);
+        let at = guard.map_or(top, |guard| source.full_line_end(guard.statement.end()));
         edits.insert(0, edit::insert(at, first));
         edits
     }
