@@ -42,7 +42,9 @@ impl NewIndex {
         if index.options.unclear
             || index.options.predicate == Some(None)
             || !index.elements.iter().all(known)
+            // What is not known has a symbol: `{prefix}`.
             || name.contains('{')
+            || index.table.to_string().contains('{')
         {
             return Err(format!(
                 "not all of index `{name}` is known, so that a downgrade could not build it again"
