@@ -94,9 +94,7 @@ impl Modules {
             .into_iter()
             .flat_map(Module::body)
             .filter(|statement| statement.range().contains_range(place))
-            .filter_map(|statement| {
-                Some(Entrance { module: module.to_owned(), name: definition(statement)?.to_owned() })
-            })
+            .filter_map(|statement| definition(module, statement))
             .collect();
         while let Some(entrance) = new.pop() {
             for (name, other) in &self.0 {
@@ -105,15 +103,16 @@ impl Modules {
                 let uses = Uses::of(other, (*name == entrance.module).then_some(name.as_str()), &one);
                 let around = |place: &TextRange| {
                     let statement = other.body().iter().find(|one| one.range().contains_range(*place))?;
-                    definition(statement)
+                    definition(name, statement)
                 };
                 let mentions = uses.calls.iter().chain(&uses.others).filter_map(around);
-                let passed_on = uses.imported.iter().map(String::as_str);
+                let passed_on = uses.imported.iter().map(|bound| Entrance {
+                    module: name.clone(),
+                    name: bound.clone(),
+                    is_class: entrance.is_class,
+                });
                 new.extend(
-                    mentions
-                        .chain(passed_on)
-                        .map(|found| Entrance { module: name.clone(), name: found.to_owned() })
-                        .filter(|next| *next != entrance && !found.contains(next)),
+                    mentions.chain(passed_on).filter(|next| *next != entrance && !found.contains(next)),
                 );
             }
             found.insert(entrance);
@@ -127,6 +126,7 @@ impl Modules {
 pub struct Entrance {
     pub module: String,
     pub name: String,
+    pub is_class: bool,
 }
 
 /// What a file does with functions of other modules.
@@ -134,7 +134,7 @@ pub struct Entrance {
 pub struct Uses {
     /// The names under which it imports them at its top.
     pub imported: BTreeSet<String>,
-    /// Statements that call one, or make an object of one, and do nothing else.
+    /// Statements that call a function, or make an object of a class, and do nothing else.
     pub calls: Vec<TextRange>,
     /// Any other mention.
     pub others: Vec<TextRange>,
@@ -145,14 +145,10 @@ impl Uses {
     #[must_use]
     pub fn of(file: &Module, own: Option<&str>, entrances: &BTreeSet<Entrance>) -> Self {
         let mut reader =
-            Reader { entrances, names: BTreeSet::new(), modules: BTreeSet::new(), uses: Self::default() };
+            Reader { entrances, names: BTreeMap::new(), modules: BTreeSet::new(), uses: Self::default() };
         if let Some(own) = own {
-            reader.names.extend(
-                entrances
-                    .iter()
-                    .filter(|entrance| entrance.module == own)
-                    .map(|entrance| entrance.name.clone()),
-            );
+            let own = entrances.iter().filter(|entrance| entrance.module == own);
+            reader.names.extend(own.map(|entrance| (entrance.name.clone(), entrance.is_class)));
         }
         Imports { reader: &mut reader, depth: 0 }.visit_body(file.body());
         if !reader.names.is_empty() || !reader.modules.is_empty() {
@@ -180,13 +176,14 @@ pub fn has_parameters(module: &Module, place: TextRange, receiver: &Receiver) ->
     })
 }
 
-/// The function or class that a statement defines.
-fn definition(statement: &Stmt) -> Option<&str> {
-    match statement {
-        Stmt::FunctionDef(function) => Some(function.name.as_str()),
-        Stmt::ClassDef(class) => Some(class.name.as_str()),
-        _ => None,
-    }
+/// The function or class that a statement of a module defines.
+fn definition(module: &str, statement: &Stmt) -> Option<Entrance> {
+    let (name, is_class) = match statement {
+        Stmt::FunctionDef(function) => (&function.name, false),
+        Stmt::ClassDef(class) => (&class.name, true),
+        _ => return None,
+    };
+    Some(Entrance { module: module.to_owned(), name: name.to_string(), is_class })
 }
 
 /// Whether two dotted names may be of one module: relative imports and other roots leave parts out.
@@ -201,35 +198,37 @@ fn is_same(imported: &str, module: &str) -> bool {
 /// Finds the mentions, once it is known what names stand for the functions and their modules.
 struct Reader<'a> {
     entrances: &'a BTreeSet<Entrance>,
-    /// What stands for one of the functions.
-    names: BTreeSet<String>,
+    /// What stands for one of them, and whether that is a class.
+    names: BTreeMap<String, bool>,
     /// What stands for one of the modules, as an expression is spelled.
     modules: BTreeSet<String>,
     uses: Uses,
 }
 
 impl Reader<'_> {
-    fn is_mention(&self, expr: &Expr) -> bool {
+    /// Whether an expression stands for a class; `None` when it stands for none of them.
+    fn mention(&self, expr: &Expr) -> Option<bool> {
         match expr {
-            Expr::Name(name) => self.names.contains(name.id.as_str()),
+            Expr::Name(name) => self.names.get(name.id.as_str()).copied(),
             Expr::Attribute(attribute) => {
-                self.entrances.iter().any(|entrance| entrance.name == attribute.attr.as_str())
-                    && dotted(&attribute.value).is_some_and(|value| self.modules.contains(&value))
+                let mut entrances = self.entrances.iter();
+                let entrance = entrances.find(|entrance| entrance.name == attribute.attr.as_str())?;
+                self.modules.contains(&dotted(&attribute.value)?).then_some(entrance.is_class)
             }
-            _ => false,
+            _ => None,
         }
     }
 }
 
 impl<'a> Visitor<'a> for Reader<'_> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
-        let value = match statement {
-            Stmt::Expr(expression) => Some(&*expression.value),
+        let (value, is_bound) = match statement {
+            Stmt::Expr(expression) => (Some(&*expression.value), false),
             // `utils = Utils(op)`: what it does is in the calls of its methods.
             Stmt::Assign(assignment) if matches!(&assignment.targets[..], [Expr::Name(_)]) => {
-                Some(&*assignment.value)
+                (Some(&*assignment.value), true)
             }
-            _ => None,
+            _ => (None, false),
         };
         if let Some(Expr::Call(call)) = value {
             // `Utils(op).drop_indexes("users")`
@@ -237,7 +236,9 @@ impl<'a> Visitor<'a> for Reader<'_> {
                 Expr::Attribute(attribute) => attribute.value.as_call_expr(),
                 _ => None,
             };
-            if self.is_mention(&call.func) || made.is_some_and(|made| self.is_mention(&made.func)) {
+            if self.mention(&call.func).is_some_and(|is_class| is_class || !is_bound)
+                || made.is_some_and(|made| self.mention(&made.func) == Some(true))
+            {
                 self.uses.calls.push(statement.range());
                 let arguments = made.into_iter().chain([call]).map(|call| &call.arguments);
                 arguments.into_iter().for_each(|arguments| self.visit_arguments(arguments));
@@ -248,7 +249,7 @@ impl<'a> Visitor<'a> for Reader<'_> {
     }
 
     fn visit_expr(&mut self, expr: &'a Expr) {
-        if self.is_mention(expr) {
+        if self.mention(expr).is_some() {
             self.uses.others.push(expr.range());
         } else {
             walk_expr(self, expr);
@@ -274,11 +275,11 @@ impl<'a> Visitor<'a> for Imports<'_, '_> {
                     let inside = |entrance: &&Entrance| {
                         is_same(from, &entrance.module) || (from.is_empty() && import.level > 0)
                     };
-                    let taken = reader.entrances.iter().filter(inside);
+                    let mut taken = reader.entrances.iter().filter(inside);
                     if name == "*" {
-                        reader.names.extend(taken.map(|entrance| entrance.name.clone()));
-                    } else if taken.into_iter().any(|entrance| entrance.name == name) {
-                        reader.names.insert(bound.to_owned());
+                        reader.names.extend(taken.map(|entrance| (entrance.name.clone(), entrance.is_class)));
+                    } else if let Some(entrance) = taken.find(|entrance| entrance.name == name) {
+                        reader.names.insert(bound.to_owned(), entrance.is_class);
                         if self.depth == 0 {
                             reader.uses.imported.insert(bound.to_owned());
                         }
@@ -328,12 +329,17 @@ mod tests {
     }
 
     fn entrance(module: &str, name: &str) -> Entrance {
-        Entrance { module: module.to_owned(), name: name.to_owned() }
+        Entrance {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            is_class: name.starts_with(char::is_uppercase),
+        }
     }
 
     #[test]
     fn every_way_to_take_a_function_is_a_use() {
-        let entrances = BTreeSet::from([entrance("app.db.utils", "add_index")]);
+        let entrances =
+            BTreeSet::from([entrance("app.db.utils", "add_index"), entrance("app.db.utils", "Adder")]);
         let count = |source: &str| {
             let uses = Uses::of(&module(source), None, &entrances);
             (uses.calls.len(), uses.others.len())
@@ -344,8 +350,9 @@ mod tests {
             ("def upgrade():\n    from app.db import utils\n    utils.add_index('a')", (1, 0)),
             ("import app.db.utils\napp.db.utils.add_index('a')", (1, 0)),
             ("from .utils import add_index\nx, y = add_index('a')", (0, 1)),
-            ("from .utils import add_index\nx = add_index('a')", (1, 0)),
-            ("from .utils import add_index\nadd_index(op).drop('a')", (1, 0)),
+            ("from .utils import add_index\nx = add_index('a')", (0, 1)),
+            ("from .utils import Adder\nx = Adder(op)", (1, 0)),
+            ("from .utils import Adder\nAdder(op).drop('a')", (1, 0)),
             ("from . import utils\npartial(utils.add_index, 'a')", (0, 1)),
             ("from app.db.utils import *\nadd_index('a')\nadd_index", (1, 1)),
             ("from app.other import add_index\nadd_index('a')", (0, 0)),
