@@ -9,7 +9,7 @@ use ruff_text_size::{Ranged, TextRange};
 
 use super::Receiver;
 use crate::layout::helpers::Helper;
-use crate::python::Module;
+use crate::python::{Module, dotted};
 
 /// Why an operation of such a function is left alone, unless it is known that all who call it agree.
 pub const ELSEWHERE: &str = "it stands in a function of another module, which other revisions may call, too";
@@ -213,7 +213,7 @@ impl Reader<'_> {
             Expr::Attribute(attribute) => {
                 let mut entrances = self.entrances.iter();
                 let entrance = entrances.find(|entrance| entrance.name == attribute.attr.as_str())?;
-                self.modules.contains(&dotted(&attribute.value)?).then_some(entrance.is_class)
+                self.modules.contains(&dotted(&attribute.value)?.join(".")).then_some(entrance.is_class)
             }
             _ => None,
         }
@@ -309,15 +309,6 @@ impl<'a> Visitor<'a> for Imports<'_, '_> {
     }
 
     fn visit_expr(&mut self, _: &'a Expr) {}
-}
-
-/// `a.b.c` as it is spelled.
-fn dotted(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Name(name) => Some(name.id.to_string()),
-        Expr::Attribute(attribute) => Some(format!("{}.{}", dotted(&attribute.value)?, attribute.attr)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

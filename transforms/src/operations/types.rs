@@ -19,7 +19,7 @@ use super::walk::names::assigned;
 use crate::python::edit::{self, Edit};
 use crate::python::scope::Scope;
 use crate::python::value::Value;
-use crate::python::{Module, is_docstring};
+use crate::python::{Module, dotted, is_docstring};
 use crate::types::Type;
 
 /// Types that are made of types are followed this deep.
@@ -242,19 +242,6 @@ impl<'a> Visitor<'a> for Foreign<'_> {
             self.paths.insert(path);
         }
         walk_expr(self, expr);
-    }
-}
-
-/// `sa.types.String` as its parts.
-fn dotted(expr: &Expr) -> Option<Vec<&str>> {
-    match expr {
-        Expr::Name(name) => Some(vec![name.id.as_str()]),
-        Expr::Attribute(attribute) => {
-            let mut path = dotted(&attribute.value)?;
-            path.push(attribute.attr.as_str());
-            Some(path)
-        }
-        _ => None,
     }
 }
 

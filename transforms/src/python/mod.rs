@@ -10,10 +10,23 @@ pub mod text;
 pub mod value;
 
 use ruff_python_ast::token::Tokens;
-use ruff_python_ast::{ModModule, Stmt};
+use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_python_parser::{Parsed, parse_module};
 use ruff_source_file::{LineIndex, OneIndexed, SourceCode};
 use ruff_text_size::{Ranged, TextRange, TextSize};
+
+/// `sa.types.String` as its parts.
+pub(crate) fn dotted(expr: &Expr) -> Option<Vec<&str>> {
+    match expr {
+        Expr::Name(name) => Some(vec![name.id.as_str()]),
+        Expr::Attribute(attribute) => {
+            let mut parts = dotted(&attribute.value)?;
+            parts.push(attribute.attr.as_str());
+            Some(parts)
+        }
+        _ => None,
+    }
+}
 
 /// A parsed Python file: its text, its tree and its tokens, read once.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use ruff_python_parser::parse_expression;
 
 use super::{Type, sql};
 use crate::layout::call::{qualified, quoted};
+use crate::python::dotted;
 
 /// Read a type; `None` when it is not SQLAlchemy's own, or not known before the migration runs.
 pub(super) fn read(text: &str) -> Option<Type> {
@@ -16,12 +17,12 @@ pub(super) fn read(text: &str) -> Option<Type> {
 /// Read a type as a model declares it, by whatever name the file has SQLAlchemy under (`db.String(80)`).
 pub(super) fn declared(expression: &Expr) -> Option<Type> {
     let call = expression.as_call_expr();
-    let path = path(call.map_or(expression, |call| &call.func))?;
+    let path = dotted(call.map_or(expression, |call| &call.func))?;
     named(&path[path.len() - 1..], &Arguments(call))
 }
 
 fn type_(expression: &Expr) -> Option<Type> {
-    let Expr::Call(call) = expression else { return named(&path(expression)?, &Arguments(None)) };
+    let Expr::Call(call) = expression else { return named(&dotted(expression)?, &Arguments(None)) };
     if let Expr::Attribute(method) = &*call.func
         && method.attr.as_str() == "with_variant"
     {
@@ -33,20 +34,7 @@ fn type_(expression: &Expr) -> Option<Type> {
         let names: Vec<_> = names.collect::<Option<_>>()?;
         return type_(if names.contains(&"postgresql") { variant } else { &method.value });
     }
-    named(&path(&call.func)?, &Arguments(Some(call)))
-}
-
-/// `sa.types.String` as its parts.
-fn path(expression: &Expr) -> Option<Vec<&str>> {
-    match expression {
-        Expr::Name(name) => Some(vec![name.id.as_str()]),
-        Expr::Attribute(attribute) => {
-            let mut parts = path(&attribute.value)?;
-            parts.push(attribute.attr.as_str());
-            Some(parts)
-        }
-        _ => None,
-    }
+    named(&dotted(&call.func)?, &Arguments(Some(call)))
 }
 
 struct Arguments<'a>(Option<&'a ExprCall>);
@@ -217,7 +205,7 @@ fn enumeration(arguments: &Arguments) -> Result<Option<Type>, ()> {
     }
     let schema = arguments.text("schema", None)?;
     let class = || match arguments.0.map(|call| &*call.arguments.args) {
-        Some([class]) => path(class)?.last().map(|name| name.to_lowercase()),
+        Some([class]) => dotted(class)?.last().map(|name| name.to_lowercase()),
         _ => None,
     };
     Ok(arguments.text("name", None)?.or_else(class).map(|name| {

@@ -3,7 +3,6 @@
 use ruff_python_ast::visitor::{Visitor, walk_stmt};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtAssign, StmtClassDef, StmtFunctionDef};
 
-use super::super::modules::Modules;
 use super::{Frame, Functions, Walker};
 use crate::python::scope::Scope;
 use crate::python::value::{Object, Value};
@@ -11,31 +10,27 @@ use crate::python::value::{Object, Value};
 /// Names that are passed on from module to module are followed this far.
 const MAX_IMPORTS: usize = 4;
 
-/// The module in which a dotted name is defined, and its name there: `from .indexes import add_index` in a package
-/// passes it on.
-///
-/// # Errors
-/// The dotted name that is not known.
-fn lead_to<'m>(modules: &'m Modules, path: &str) -> Result<(Functions<'m>, String), String> {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_IMPORTS {
-        let Some((module_name, module, name)) = modules.find(&path) else { break };
-        let functions = Functions::of_module(module, Some(modules), Some(module_name));
-        if functions.definitions.contains_key(name) || functions.classes.contains_key(name) {
-            return Ok((functions, name.to_owned()));
-        }
-        match functions.scope.get(name) {
-            Some(Value::Foreign(other)) => path.clone_from(other),
-            _ => break,
-        }
-    }
-    Err(path)
-}
-
 impl<'a> Functions<'a> {
-    /// Likewise, in the modules that it may call.
+    /// The module in which a dotted name is defined, and its name there: `from .indexes import add_index` in a package
+    /// passes it on.
+    ///
+    /// # Errors
+    /// The dotted name that is not known.
     pub(super) fn lead_to(&self, path: &str) -> Result<(Functions<'a>, String), String> {
-        self.modules.map_or_else(|| Err(path.to_owned()), |modules| lead_to(modules, path))
+        let mut path = path.to_owned();
+        for _ in 0..MAX_IMPORTS {
+            let found = self.modules.and_then(|modules| Some((modules, modules.find(&path)?)));
+            let Some((modules, (module_name, module, name))) = found else { break };
+            let functions = Functions::of_module(module, Some(modules), Some(module_name));
+            if functions.definitions.contains_key(name) || functions.classes.contains_key(name) {
+                return Ok((functions, name.to_owned()));
+            }
+            match functions.scope.get(name) {
+                Some(Value::Foreign(other)) => path.clone_from(other),
+                _ => break,
+            }
+        }
+        Err(path)
     }
 }
 
