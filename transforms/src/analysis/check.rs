@@ -391,14 +391,30 @@ pub(super) fn merge<'a>(
     Some(Finding {
         rule,
         direction: first.direction,
-        message: violation.message.clone(),
+        message: without_marks(&violation.message),
         lock: violation.lock.clone(),
         lock_after,
         range: first.operation.origin.place(),
         statement: first.operation.origin.statement,
-        fix,
+        fix: fix.map_err(|reason| without_marks(&reason)),
         operation: first.operation.clone(),
     })
+}
+
+/// A name that is not known, as it is spelled: `{schema@upgrade0}` tells it from others by where it is bound.
+fn without_marks(text: &str) -> String {
+    let mut parts = text.split('@');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let is_mark = shown.rsplit_once('{').is_some_and(|(_, name)| is_name(name))
+            && part.split_once('}').is_some_and(|(mark, _)| is_name(mark));
+        match part.split_once('}').filter(|_| is_mark) {
+            Some((_, rest)) => shown.extend(["}", rest]),
+            None => shown.extend(["@", part]),
+        }
+    }
+    shown
 }
 
 /// What happens before a condition is looked at can't use names that are bound inside of it: where the

@@ -413,7 +413,7 @@ impl Finding {
     /// What it is known by when the file has been edited.
     #[must_use]
     pub fn key(&self) -> Key {
-        (self.rule.module(), self.direction, without_positions(&self.message))
+        (self.rule.module(), self.direction, self.message.clone())
     }
 
     /// The finding with the reason for which the layout refused it.
@@ -424,18 +424,4 @@ impl Finding {
         }
         finding
     }
-}
-
-/// `{schema@1395}`, a name that is not known, is told from others by where it is bound, which a fix shifts.
-fn without_positions(message: &str) -> String {
-    let mut parts = message.split('@');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push('@');
-        text.push_str(match part.trim_start_matches(|c: char| c.is_ascii_digit()) {
-            rest if rest.starts_with('}') => rest,
-            _ => part,
-        });
-    }
-    text
 }

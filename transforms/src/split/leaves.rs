@@ -166,6 +166,12 @@ fn is_autocommit_block(with: &StmtWith) -> bool {
     matches!(&*with.items, [item] if opens_block(&item.context_expr))
 }
 
+/// `op.get_context()` of a `with op.get_context().autocommit_block()`.
+pub(super) fn context_of(with: &StmtWith) -> Option<&Expr> {
+    let attribute = with.items.first()?.context_expr.as_call_expr()?.func.as_attribute_expr()?;
+    Some(&attribute.value)
+}
+
 fn opens_block(expr: &Expr) -> bool {
     matches!(expr, Expr::Call(call)
         if matches!(&*call.func, Expr::Attribute(attribute) if attribute.attr.as_str() == "autocommit_block"))

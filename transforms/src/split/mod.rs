@@ -47,7 +47,7 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
     };
     let given_up =
         downgrade.as_ref().map(|function| given_up(&upgrade, &steps, function)).unwrap_or_default();
-    let has_guard = upgrade.leaves.iter().any(|leaf| leaf.role == Role::Guard);
+    let is_guarded = upgrade.leaves.iter().any(|leaf| leaf.role == Role::Guard);
     let ids = ids(migration, parts);
     let printer = Printer::new(migration);
     (0..parts)
@@ -59,15 +59,17 @@ pub(crate) fn cut(migration: &Migration) -> Result<Vec<Migration>, String> {
                 revision: &ids[number],
                 follows: number.checked_sub(1).map(|before| ids[before].as_str()),
             };
-            let mut functions =
-                vec![Kept { function: &upgrade, leaves: up[number].clone(), in_front: Vec::new() }];
-            functions.extend(downgrade.iter().map(|function| {
-                let leaves = &down[number];
-                // They run on PostgreSQL only, as the steps themselves.
-                let is_guarded = leaves.iter().any(|leaf| function.leaves[*leaf].role == Role::Guard);
-                let in_front = given_up.get(&number).filter(|_| is_guarded || !has_guard);
-                let in_front = in_front.cloned().unwrap_or_default();
-                Kept { function, leaves: leaves.clone(), in_front }
+            let mut functions = vec![Kept {
+                function: &upgrade,
+                leaves: up[number].clone(),
+                in_front: Vec::new(),
+                is_guarded: false,
+            }];
+            functions.extend(downgrade.iter().map(|function| Kept {
+                function,
+                leaves: down[number].clone(),
+                in_front: given_up.get(&number).cloned().unwrap_or_default(),
+                is_guarded,
             }));
             let source = printer.print(&identity, &functions)?;
             match migration.edited(source) {

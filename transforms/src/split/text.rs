@@ -8,7 +8,7 @@ use ruff_python_ast::{Expr, Stmt, StmtWith};
 use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
-use super::leaves::{Function, Leaf, Names, Role};
+use super::leaves::{Function, Leaf, Names, Role, context_of};
 use crate::migration::Migration;
 use crate::python::edit::{self, Edit, Renderer};
 use crate::python::is_docstring;
@@ -44,6 +44,8 @@ pub(super) struct Kept<'a> {
     pub(super) leaves: BTreeSet<usize>,
     /// Statements of another function that come first.
     pub(super) in_front: Vec<&'a Leaf<'a>>,
+    /// Whether those run on PostgreSQL only.
+    pub(super) is_guarded: bool,
 }
 
 /// Prints parts of one migration.
@@ -96,7 +98,7 @@ impl<'a> Printer<'a> {
         Ok(edits)
     }
 
-    /// An id in the quotes of `revision = …`.
+    /// A string in the quotes of `revision = …`.
     fn quoted(&self, id: &str) -> String {
         let text = self.migration.module.text(self.migration.revision_range);
         let quote = if text.trim_end().ends_with('\'') { '\'' } else { '"' };
@@ -141,7 +143,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Leave out the statements of a function that are not kept.
-    fn body(&self, Kept { function, leaves: kept, in_front }: &Kept) -> Vec<Edit> {
+    fn body(&self, Kept { function, leaves: kept, in_front, is_guarded }: &Kept) -> Vec<Edit> {
         let source = self.migration.module.source();
         let leaves = &function.leaves;
         let body = &function.definition.body;
@@ -176,8 +178,10 @@ impl<'a> Printer<'a> {
         }
         let indentation = self.renderer.indentation(body.first().map_or(top, Ranged::start));
         let newline = self.renderer.newline();
+        let guard = kept.iter().rev().map(|number| &leaves[*number]).find(|leaf| leaf.role == Role::Guard);
         let first = if !in_front.is_empty() {
-            in_front.iter().map(|leaf| self.moved(leaf, indentation)).collect()
+            let needs_guard = *is_guarded && guard.is_none();
+            in_front.iter().map(|leaf| self.moved(leaf, indentation, needs_guard)).collect()
         } else if !any && !leaves.is_empty() {
             format!("{indentation}pass{newline}")
         } else {
@@ -185,23 +189,28 @@ impl<'a> Printer<'a> {
         };
         let is_marked = source.line_str(top).trim() == MARKERS[0];
         let top = if is_marked { source.full_line_end(top) } else { top };
-        let guard = kept.iter().rev().map(|number| &leaves[*number]).find(|leaf| leaf.role == Role::Guard);
         let at = guard.map_or(top, |guard| source.full_line_end(guard.statement.end()));
         edits.insert(0, edit::insert(at, first));
         edits
     }
 
-    /// A statement, alone in a block like its own, at another indentation.
-    fn moved(&self, leaf: &Leaf, indentation: &str) -> String {
+    /// A statement, alone in a block like its own, at another indentation; on request for PostgreSQL only.
+    fn moved(&self, leaf: &Leaf, indentation: &str, needs_guard: bool) -> String {
         let newline = self.renderer.newline();
         let mut lines = String::new();
         let mut to = indentation.to_owned();
         let from = self.renderer.indentation(leaf.statement.start());
         if let Some(with) = leaf.block {
-            let header = TextRange::new(with.start(), self.header_end(with.start(), with.body.first()));
             let outer = self.renderer.indentation(with.start());
-            lines = format!("{indentation}{}{newline}", &self.migration.module.source()[header]);
-            to.push_str(from.strip_prefix(outer).unwrap_or("    "));
+            let deeper = from.strip_prefix(outer).unwrap_or("    ");
+            if needs_guard && let Some(context) = context_of(with) {
+                let (context, postgresql) = (self.migration.module.text(context), self.quoted("postgresql"));
+                lines = format!("{to}if {context}.dialect.name == {postgresql}:{newline}");
+                to.push_str(deeper);
+            }
+            let header = TextRange::new(with.start(), self.header_end(with.start(), with.body.first()));
+            lines.push_str(&format!("{to}{}{newline}", &self.migration.module.source()[header]));
+            to.push_str(deeper);
         }
         format!("{lines}{}{newline}", self.renderer.render(leaf.statement.range(), &[], from, &to))
     }
