@@ -2,7 +2,7 @@
 
 use ruff_python_ast::token::{Token, TokenKind, parenthesized_range};
 use ruff_python_ast::visitor::{Visitor, walk_expr};
-use ruff_python_ast::{Expr, ExprCall, Stmt, StmtAssign};
+use ruff_python_ast::{Expr, ExprCall, Stmt};
 use ruff_python_codegen::{Generator, Stylist};
 use ruff_python_parser::parse_expression;
 use ruff_source_file::LineRanges;
@@ -748,62 +748,3 @@ const RESERVED: &[&str] = &[
     "window",
     "with",
 ];
-
-/// The assignment of a text that stands in front of a statement, in the same suite.
-pub(super) fn find_assignment(
-    body: &[ruff_python_ast::Stmt],
-    text: TextRange,
-    statement: TextRange,
-) -> Option<&StmtAssign> {
-    struct Find<'a> {
-        text: TextRange,
-        statement: TextRange,
-        found: Option<&'a StmtAssign>,
-    }
-    impl<'a> Visitor<'a> for Find<'a> {
-        fn visit_body(&mut self, body: &'a [ruff_python_ast::Stmt]) {
-            if let Some(index) = body.iter().position(|one| one.range() == self.statement) {
-                self.found = body[..index].iter().find_map(|one| {
-                    one.as_assign_stmt().filter(|one| one.value.range().contains_range(self.text))
-                });
-            } else {
-                let around = |one: &&Stmt| one.range().contains_range(self.statement);
-                if let Some(around) = body.iter().find(around) {
-                    ruff_python_ast::visitor::walk_stmt(self, around);
-                }
-            }
-        }
-    }
-    let mut find = Find { text, statement, found: None };
-    find.visit_body(body);
-    find.found
-}
-
-/// Find the call at a place.
-pub(super) fn find_call(body: &[ruff_python_ast::Stmt], range: TextRange) -> Option<&ExprCall> {
-    struct Find<'a> {
-        range: TextRange,
-        found: Option<&'a ExprCall>,
-    }
-    impl<'a> Visitor<'a> for Find<'a> {
-        fn visit_stmt(&mut self, statement: &'a ruff_python_ast::Stmt) {
-            if statement.range().contains_range(self.range) {
-                ruff_python_ast::visitor::walk_stmt(self, statement);
-            }
-        }
-        fn visit_expr(&mut self, expr: &'a Expr) {
-            if let Expr::Call(call) = expr
-                && call.range() == self.range
-            {
-                self.found = Some(call);
-            } else if expr.range().contains_range(self.range) {
-                walk_expr(self, expr);
-            }
-        }
-    }
-    let mut find = Find { range, found: None };
-    for statement in body {
-        find.visit_stmt(statement);
-    }
-    find.found
-}

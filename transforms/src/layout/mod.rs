@@ -30,12 +30,13 @@ use ruff_python_codegen::Stylist;
 use ruff_text_size::{Ranged, TextRange};
 
 use self::additions::ModuleOp;
-use self::call::{Printer, find_call};
+use self::call::Printer;
 use self::helpers::Helper;
 use self::prepare::Prepared;
 use self::support::Alias;
 use crate::operations::{Operation, Origin, Receiver};
 use crate::python::edit::{Edit, Renderer};
+use crate::python::find::find_call;
 use crate::python::value::BatchId;
 use crate::python::{Module, edit};
 use crate::recipe::{Action, Around, Recipe};

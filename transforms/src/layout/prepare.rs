@@ -8,13 +8,14 @@ use ruff_source_file::LineRanges;
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::additions::first_of_handler;
-use super::call::{Known, Lines, Printer, find_assignment, find_call};
+use super::call::{Known, Lines, Printer};
 use super::helpers::Helper;
 use super::{Kept, Layout, Planned, Rerunnable};
 use super::{sql, timeout};
 use crate::operations::{OperationKind, Origin, Receiver};
 use crate::python::edit;
 use crate::python::edit::Edit;
+use crate::python::find::{find_assignment, find_call};
 use crate::python::text::Text;
 use crate::python::value::Arg;
 use crate::recipe::{Action, Change, Step};

@@ -97,8 +97,10 @@ impl Call<'_> {
     pub(super) fn read(&self, method: &str) -> Option<OperationKind> {
         let table = |position| self.table(&["table_name", "tablename"], position, &["schema"]);
         Some(match method {
-            "create_table" => {
-                let mut definition = self.definition(self.call.arguments.args.iter().skip(1));
+            // What `sa.Table("name", metadata, …)` defines is created as by `op.create_table("name", …)`.
+            "create_table" | "Table" => {
+                let before = if method == "Table" { 2 } else { 1 };
+                let mut definition = self.definition(self.call.arguments.args.iter().skip(before));
                 definition.partitioned =
                     self.call.arguments.find_keyword("postgresql_partition_by").is_some();
                 OperationKind::CreateTable {

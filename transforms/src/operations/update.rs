@@ -388,7 +388,7 @@ pub(super) fn construct(statement: &Python, scope: &Scope) -> Option<Update> {
         if method == "update" {
             let function = call.arguments.args.first();
             for table in [owner, function].into_iter().flatten() {
-                if let Value::Table { name, schema } = scope.eval(table) {
+                if let Value::Table { name, schema, .. } = scope.eval(table) {
                     conditions(call, &mut pinned);
                     let known = |text: String| Arg {
                         value: Value::Str(text),

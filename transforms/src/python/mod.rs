@@ -4,6 +4,7 @@
 //! `operations` and `environment` (which read calls) and `layout` (which edits them).
 
 pub mod edit;
+pub(crate) mod find;
 mod format;
 pub mod scope;
 pub mod text;

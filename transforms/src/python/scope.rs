@@ -400,8 +400,10 @@ impl Scope {
                     .find_keyword("schema")
                     .map(|schema| self.eval_for(&schema.value, dialect))
                 {
-                    None | Some(Value::None) => Value::Table { name, schema: None },
-                    Some(Value::Str(schema)) => Value::Table { name, schema: Some(schema) },
+                    None | Some(Value::None) => Value::Table { name, schema: None, call: call.range() },
+                    Some(Value::Str(schema)) => {
+                        Value::Table { name, schema: Some(schema), call: call.range() }
+                    }
                     Some(_) => Value::Unknown,
                 }
             }

@@ -18,6 +18,8 @@ pub enum Value {
     Table {
         name: String,
         schema: Option<String>,
+        /// The call, of a file that is not told.
+        call: TextRange,
     },
     /// A list, tuple or set.
     List(Vec<Value>),

@@ -18,6 +18,7 @@ use super::names::assigned;
 use super::{Frame, Functions, SWALLOWED, Walker};
 use crate::layout::helpers::Helper;
 use crate::naming;
+use crate::python::find::find_call;
 use crate::python::scope::Scope;
 use crate::python::text::Text;
 use crate::python::value::{Arg, Object, Value};
@@ -163,6 +164,14 @@ impl<'a> Walker<'a, '_> {
                     self.push(kind, call, Receiver::Bind, statement, frame, alone);
                     true
                 }
+                "create" | "drop" if let Some((definition, kind)) = self.table_method(call, frame) => {
+                    self.walked.types.extend(foreign(definition, &frame.scope));
+                    let bind = call.arguments.find_argument_value("bind", 0);
+                    let is_bind = bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind);
+                    let receiver = if is_bind { Receiver::Bind } else { Receiver::Other };
+                    self.push(kind, call, receiver, statement, frame, alone);
+                    true
+                }
                 _ => match &*call.func {
                     Expr::Attribute(attribute) => match &*attribute.value {
                         Expr::Name(name) => self.foreign(&name.id, call, statement, frame, alone),
@@ -183,6 +192,26 @@ impl<'a> Walker<'a, '_> {
                 Expr::Name(name) => is_enum_name(name.id.as_str(), self.functions.module.body()),
                 value => is_enum(value),
             }
+    }
+
+    /// `table.create(bind)` or `table.drop(bind)`, and the call of this file that defines the table.
+    fn table_method(&self, call: &ExprCall, frame: &Frame<'a>) -> Option<(&'a ExprCall, OperationKind)> {
+        let Functions { module, modules, .. } = *self.functions;
+        let method = call.func.as_attribute_expr()?;
+        let Value::Table { call: place, .. } = frame.scope.eval(&method.value) else { return None };
+        let definition = find_call(module.body(), place).filter(|found| callee(found) == Some("Table"))?;
+        let reader = Call { call: definition, scope: &frame.scope, module, modules, batch: None };
+        let checkfirst = call.arguments.find_argument("checkfirst", 1).is_some();
+        let kind = match reader.read("Table")? {
+            OperationKind::CreateTable { table, .. } if method.attr.as_str() == "drop" => {
+                OperationKind::DropTable { table, if_exists: checkfirst }
+            }
+            OperationKind::CreateTable { table, definition, .. } => {
+                OperationKind::CreateTable { table, definition, if_not_exists: checkfirst }
+            }
+            _ => return None,
+        };
+        Some((definition, kind))
     }
 
     fn is_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
