@@ -98,6 +98,7 @@ use crate::operations::update::{fold, is_volatile, words};
 use crate::operations::{
     AlterColumn, ConstraintKind, IndexElement, Operation, OperationKind, TableName,
 };
+use crate::python::value::Value;
 use crate::recipe::{Action, Applicability, Change, Cost, Lock, Recipe, Step, TypeChange, TypeStep};
 use crate::settings::Rerun;
 use crate::types::{Base, Effect, Type, change, change_using, converts, converts_using};
@@ -301,10 +302,9 @@ fn fix(
     let table = context.table(&alter.table)?;
     let column = alter.column.as_str().ok_or("the column's name is not known before the migration runs")?;
     context.plain_name(column)?;
-    if !(alter.table.name.literal && alter.table.schema.literal && alter.column.literal)
-        || operation.origin.repeated
-    {
-        return Err("the names of its table and column are not spelled out".to_owned());
+    // The steps spell it in SQL, too.
+    if [&alter.table.name, &alter.table.schema].iter().any(|part| matches!(part.value, Value::Partial(_))) {
+        return Err("a part of the table's name is not known before the migration runs".to_owned());
     }
     if operation.conditional {
         return Err("a condition decides whether it runs, and may decide otherwise in a second run".to_owned());
