@@ -28,7 +28,7 @@ pub(super) struct Fixes<'a> {
 
 /// Whether a fix of an operation commits a part of what that did, and then does the rest.
 pub(super) fn is_divided(operation: &Operation, fix: &Result<Recipe, String>) -> bool {
-    matches!(operation.kind, OperationKind::AddColumn { .. })
+    matches!(operation.kind, OperationKind::AddColumn { .. } | OperationKind::AlterColumn(_))
         && fix.as_ref().is_ok_and(|recipe| {
             recipe.around == Around::AutocommitBlock
                 && recipe.steps.iter().filter(|step| !step.for_rerun).count() > 1

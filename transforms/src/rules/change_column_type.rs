@@ -306,7 +306,7 @@ fn fix(
     if [&alter.table.name, &alter.table.schema].iter().any(|part| matches!(part.value, Value::Partial(_))) {
         return Err("a part of the table's name is not known before the migration runs".to_owned());
     }
-    if operation.conditional {
+    if operation.conditional && operation.origin.guards.is_empty() && !operation.origin.kept {
         return Err("a condition decides whether it runs, and may decide otherwise in a second run".to_owned());
     }
     let is_code = operation.origin.sql.is_none();
