@@ -12,7 +12,7 @@ use crate::migration::{Direction, Migration};
 use crate::operations::guard::{Branch, fragile};
 use crate::operations::{Operation, OperationKind, Walked};
 use crate::python::value::Arg;
-use crate::recipe::{Around, Recipe};
+use crate::recipe::{Action, Around, Recipe};
 use crate::rerun;
 use crate::settings::{Rerun, Settings};
 
@@ -28,11 +28,15 @@ pub(super) struct Fixes<'a> {
 
 /// Whether a fix of an operation commits a part of what that did, and then does the rest.
 pub(super) fn is_divided(operation: &Operation, fix: &Result<Recipe, String>) -> bool {
-    matches!(operation.kind, OperationKind::AddColumn { .. } | OperationKind::AlterColumn(_))
-        && fix.as_ref().is_ok_and(|recipe| {
+    let Ok(recipe) = fix else { return false };
+    match &operation.kind {
+        OperationKind::AddColumn { .. } => {
             recipe.around == Around::AutocommitBlock
                 && recipe.steps.iter().filter(|step| !step.for_rerun).count() > 1
-        })
+        }
+        // The old column is there after the new one has its type and name.
+        _ => recipe.steps.iter().any(|step| matches!(step.action, Action::ChangeTypes { .. })),
+    }
 }
 
 /// The conditions that would not hold a second time, by their places in [`Walked::guards`], and why each can't be kept,
