@@ -53,17 +53,16 @@ fn recipe(chosen: &[&Finding], finding: usize) -> Option<Recipe> {
 }
 
 /// Findings that share their steps.
-struct Group {
+struct Group<'a> {
     table: TableName,
+    first: &'a Operation,
     members: Vec<usize>,
     columns: BTreeSet<String>,
     /// The columns that calls in between alter.
     altered: BTreeSet<String>,
-    /// They stand in an autocommit block already.
-    in_block: bool,
 }
 
-fn groups(chosen: &[&Finding], operations: &[Operation]) -> Vec<Group> {
+fn groups<'a>(chosen: &[&Finding], operations: &'a [Operation]) -> Vec<Group<'a>> {
     let of_operation: BTreeMap<_, usize> =
         chosen.iter().enumerate().map(|(index, finding)| (finding.operation.origin.key(), index)).collect();
     let mut closed = Vec::new();
@@ -85,16 +84,15 @@ fn groups(chosen: &[&Finding], operations: &[Operation]) -> Vec<Group> {
         let member = of_operation.get(&operation.origin.key()).copied();
         let member = member.filter(|finding| changes_type(chosen[*finding]));
         let at = open.iter().position(|group| group.table == table);
-        let in_block = operation.autocommit;
         match (member, at) {
-            (Some(finding), Some(at)) if open[at].in_block == in_block && open[at].admits(column, alter) => {
+            (Some(finding), Some(at)) if open[at].goes_with(operation) && open[at].admits(column, alter) => {
                 open[at].members.push(finding);
                 open[at].columns.insert(column.to_owned());
             }
             (Some(finding), at) => {
                 closed.extend(at.map(|at| open.remove(at)));
                 let (members, columns) = (vec![finding], BTreeSet::from([column.to_owned()]));
-                open.push(Group { table, members, columns, altered: BTreeSet::new(), in_block });
+                open.push(Group { table, first: operation, members, columns, altered: BTreeSet::new() });
             }
             (None, Some(at)) if alter.using.is_some() => closed.push(open.remove(at)),
             (None, Some(at)) => {
@@ -107,7 +105,16 @@ fn groups(chosen: &[&Finding], operations: &[Operation]) -> Vec<Group> {
     closed
 }
 
-impl Group {
+impl Group<'_> {
+    /// Whether an operation runs whenever the first does, and stands beside it.
+    fn goes_with(&self, operation: &Operation) -> bool {
+        let (first, other) = (&self.first.origin, &operation.origin);
+        self.first.autocommit == operation.autocommit
+            && self.first.conditional == operation.conditional
+            && first.guards == other.guards
+            && (first.within == other.within || !(first.repeated || other.repeated))
+    }
+
     /// Whether the change of a column is the same where the first of the group stands: its new value is not computed
     /// from a column that has changed before it.
     fn admits(&self, column: &str, alter: &AlterColumn) -> bool {
