@@ -264,11 +264,15 @@ impl<'a> Layout<'a> {
 
     /// The comments and blank lines in front of a piece, at the indentation that it gets.
     fn leading(&self, piece: &Piece<'a>, to: &str) -> String {
-        let mut out: String = piece.gaps.iter().map(|(gap, from)| self.lines(*gap, from, to)).collect();
+        let mut out = self.gaps(&piece.gaps, to);
         if let Some(comment) = piece.comment {
             out.push_str(&format!("{to}{comment}{}", self.renderer.newline()));
         }
         out
+    }
+
+    fn gaps(&self, gaps: &[(TextRange, &str)], to: &str) -> String {
+        gaps.iter().map(|(gap, from)| self.lines(*gap, from, to)).collect()
     }
 
     /// The statements as they were, one level deeper.
@@ -280,19 +284,22 @@ impl<'a> Layout<'a> {
         let mut batch: Option<TextRange> = None;
         for (index, piece) in run.iter().enumerate() {
             let to = if piece.batch.is_some() { &inner } else { &outer };
-            if let Some(with) = piece.batch
-                && batch != Some(with.range())
-            {
-                batch = Some(with.range());
+            let opened = piece.batch.filter(|with| batch != Some(with.range()));
+            batch = piece.batch.map(Ranged::range);
+            // What is above a batch block, and what is in it.
+            let (above, inside) =
+                piece.gaps.split_at(if opened.is_some() { piece.gaps.len() - 1 } else { 0 });
+            if index > 0 {
+                out.push_str(&self.gaps(above, &outer));
+            }
+            if let Some(with) = opened {
                 let header = header_range(self.module, with);
                 out.push_str(&self.renderer.render(header, &[], current, &outer));
                 out.push_str(newline);
             }
-            if piece.batch.is_none() {
-                batch = None;
-            }
             if index > 0 {
-                out.push_str(&self.leading(piece, to));
+                out.push_str(&self.gaps(inside, to));
+                out.extend(piece.comment.map(|comment| format!("{to}{comment}{newline}")));
             }
             let range =
                 TextRange::new(piece.statement.start(), self.renderer.line_end(piece.statement.end()));
