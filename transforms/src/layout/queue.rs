@@ -11,6 +11,7 @@ use ruff_python_ast::visitor::{Visitor, walk_expr, walk_stmt};
 use ruff_python_ast::{ExceptHandler, Expr, ExprCall, ExprContext, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextRange};
 
+use crate::operations::writes_log;
 use crate::python::Module;
 
 /// Functions that are given a batch block's variable are followed this deep.
@@ -237,21 +238,6 @@ impl<'a> Queue<'a> {
                     && used.intersection(&earlier_bound).next().is_none()
                     && !self.asks_in(earlier)
             })
-    }
-}
-
-/// `print(…)`, `log.info(…)`.
-fn writes_log(function: &Expr) -> bool {
-    match function {
-        Expr::Name(name) => name.id.as_str() == "print",
-        Expr::Attribute(attribute) => match &*attribute.value {
-            Expr::Name(name) => matches!(
-                name.id.trim_start_matches('_').to_ascii_lowercase().as_str(),
-                "log" | "logger" | "logging" | "warnings"
-            ),
-            _ => false,
-        },
-        _ => false,
     }
 }
 

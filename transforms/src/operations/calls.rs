@@ -662,6 +662,21 @@ pub(crate) fn callee(call: &ExprCall) -> Option<&str> {
     }
 }
 
+/// Whether a call of a function only says something: `print(…)`, `log.info(…)`.
+pub(crate) fn writes_log(function: &Expr) -> bool {
+    match function {
+        Expr::Name(name) => name.id.as_str() == "print",
+        Expr::Attribute(attribute) => match &*attribute.value {
+            Expr::Name(name) => matches!(
+                name.id.trim_start_matches('_').to_ascii_lowercase().as_str(),
+                "log" | "logger" | "logging" | "warnings"
+            ),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// Read the header of `with op.batch_alter_table(…)`.
 pub(super) fn batch(call: &ExprCall, scope: &Scope, module: &Module) -> Batch {
     let reader = Call { call, scope, module, modules: None, batch: None };

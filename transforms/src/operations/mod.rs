@@ -23,7 +23,7 @@ use ruff_text_size::TextRange;
 use crate::python::text::Text;
 use crate::python::value::{Arg, BatchId, Dialects, Value};
 
-pub(crate) use calls::callee;
+pub(crate) use calls::{callee, writes_log};
 pub use index::IndexOptions;
 pub use lock::Locked;
 pub use modules::{ELSEWHERE, Entrance, Modules, Uses, has_parameters};

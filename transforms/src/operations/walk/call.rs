@@ -8,7 +8,7 @@ use ruff_python_ast::visitor::{Visitor, walk_expr};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtFunctionDef};
 use ruff_text_size::{Ranged, TextRange};
 
-use super::super::calls::{Call, callee};
+use super::super::calls::{Call, callee, writes_log};
 use super::super::types::{Types, foreign};
 use super::super::{
     AddConstraint, ConstraintKind, ELSEWHERE, Elsewhere, Operation, OperationKind, Origin, Receiver,
@@ -235,7 +235,7 @@ impl<'a> Walker<'a, '_> {
             self.helper_call(helper, call, statement, frame);
             return true;
         }
-        if !alone {
+        if !alone || writes_log(&call.func) {
             return false;
         }
         let reason = format!("`{name}` comes from `{module}`");
