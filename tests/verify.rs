@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{SA20, SA21, Turn, Verified, root, run, safemig, verify};
+use support::{SA20, SA21, Turn, Verified, root, run, safemig, verify, verify_with};
 use tempfile::TempDir;
 
 const CRASH: &str = "--crash";
@@ -409,6 +409,70 @@ fn missing_modules_are_replaced_on_demand() {
     assert!(verified.text.contains("hint: what can be found is not replaced"), "{}", verified.text);
     let verified = verify(project.path(), SA20, &["--stub-imports=app"]);
     assert_eq!(verified.status, Some(0), "{}", verified.text);
+}
+
+/// The migrations' own package is installed, too, as users have it.
+#[test]
+fn a_module_is_the_projects_own_and_not_the_installed_one() {
+    let _turn = Turn::take();
+    let directory = TempDir::with_prefix("safemig-verify-test-").expect("a temporary directory");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory can be made");
+        fs::write(path, text).expect("a file can be written");
+    };
+    let migration = "\
+from app.ddl import add_index
+
+revision = 'original'
+down_revision = 'tables'
+
+
+def upgrade():
+    add_index()
+
+
+def downgrade():
+    pass
+";
+    let module =
+        "from alembic import op\n\n\ndef add_index():\n    op.create_index('ix_a', 'child', ['a'])\n";
+    write("alembic.ini", "[alembic]\nscript_location = src/app/migrations\n");
+    write("src/app/migrations/versions/tables.py", &text("tables"));
+    write("src/app/migrations/versions/original.py", migration);
+    for package in ["src/app", "installed/app"] {
+        write(&format!("{package}/__init__.py"), "");
+        write(&format!("{package}/ddl.py"), module);
+    }
+    let project = directory.path();
+    let verify = || {
+        let mut command = safemig(project, SA20, &["verify"]);
+        verify_with(command.env("PYTHONPATH", project.join("installed")))
+    };
+    let verified = verify();
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(verified.text.contains("after   CREATE INDEX CONCURRENTLY"), "{}", verified.text);
+
+    // Some kinds of installation go before all others.
+    let finder = "\
+import importlib.machinery
+import pathlib
+import sys
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        here = [str(pathlib.Path(__file__).parent)]
+        return importlib.machinery.PathFinder.find_spec(name, here) if name == 'app' else None
+
+
+sys.meta_path.insert(0, Finder)
+";
+    write("installed/sitecustomize.py", finder);
+    let verified = verify();
+    assert_eq!(verified.status, Some(2), "{}", verified.text);
+    assert!(verified.text.contains("the rewrite changes `app.ddl` in "), "{}", verified.text);
 }
 
 #[test]

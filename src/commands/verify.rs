@@ -177,9 +177,11 @@ fn as_fixed<'a>(
     }
     let created: Vec<_> = created.collect();
     let is_own = |one: &&JudgedModule| group.modules.iter().any(|file| std::ptr::eq(file, one.file));
+    let mut imported = tree::Modules::new();
     for one in modules.iter().filter(is_own) {
         if let Some(source) = &one.fixed {
             files.insert(one.file.path.clone(), Some(source.as_bytes().to_vec()));
+            imported.insert(one.file.name.clone(), one.file.path.clone());
         }
     }
     let mut added = Vec::new();
@@ -194,8 +196,10 @@ fn as_fixed<'a>(
     let own = own.flat_map(|one| one.changes()).map(|(_, _, new)| new);
     if let Some(one) = support::completed(group, own.chain(created.iter().map(|file| file.source.as_str()))) {
         files.insert(one.support.path.clone(), Some(one.new.into_bytes()));
+        imported.insert(one.support.module.name().to_owned(), one.support.path.clone());
     }
-    let rewritten = Tree::mirror(&group.project, &files)?;
+    let original = Tree::of(&group.project, &imported);
+    let rewritten = Tree::mirror(&group.project, &files, &imported)?;
     let claims = |migration: &Migration| {
         let one = fixed.get(migration.path.as_str())?;
         let (left, in_parts) = (one.left(&session.rules), one.left_in_parts(&session.rules));
@@ -204,7 +208,7 @@ fn as_fixed<'a>(
         Some((by_direction(one.fixed_findings()), by_direction(left)))
     };
     let own = group.history.migrations.iter().chain(&added).chain(&cut);
-    let mut plan = plan(&group.history, Tree::of(&group.project), (rewritten, own), arguments, claims);
+    let mut plan = plan(&group.history, original, (rewritten, own), arguments, claims);
     plan.added = added.iter().map(|migration| planned(migration, Some(promised(migration)))).collect();
     Ok(plan)
 }
@@ -272,8 +276,9 @@ fn against(group: &Group, revision: &str, session: &Session, arguments: &cli::Pr
         }
         Some((claims, left))
     };
-    let original = Tree::mirror(&group.project, &then)?;
-    let rewritten = (Tree::of(&group.project), group.history.migrations.iter());
+    let imported = tree::Modules::new(); // those are not compared
+    let original = Tree::mirror(&group.project, &then, &imported)?;
+    let rewritten = (Tree::of(&group.project, &imported), group.history.migrations.iter());
     let mut plan = plan(&history, original, rewritten, arguments, claims);
     // What is new and comes before something that was there is a part of that.
     let mut before: BTreeSet<usize> = BTreeSet::new();

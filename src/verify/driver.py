@@ -217,6 +217,7 @@ class History:
         self._driver = next((name for name in DRIVERS if _importable(name)), None)
         if self._driver is None and not setup["use_env"]:
             raise Refused(f"none of {', '.join(DRIVERS)} is installed, and a history needs one to reach PostgreSQL")
+        self._modules: Dict[str, str] = setup["modules"]
         self._config = Config(setup["config"], ini_section=setup["section"])
         options = {
             "script_location": setup["script_location"],
@@ -230,6 +231,15 @@ class History:
         self._script = ScriptDirectory.from_config(self._config)
         if not setup["use_env"]:  # which may have to run before the revisions are imported
             self._script.get_heads()
+            self._check_modules()
+
+    def _check_modules(self) -> None:
+        """Refuses a module that is not the one of this history."""
+        for name, path in self._modules.items():
+            module = sys.modules.get(name)
+            found = getattr(module, "__file__", None) or "nowhere: it is replaced"
+            if module is not None and os.path.realpath(found) != os.path.realpath(path):
+                raise Refused(f"the rewrite changes `{name}` in {path}, but it is imported from {found}")
 
     def _set(self, name: str, value: str) -> None:
         self._config.set_main_option(name, value.replace("%", "%%"))
@@ -268,10 +278,10 @@ class History:
         try:
             with EnvironmentContext(self._config, self._script, fn=noted, **options):
                 self._script.run_env()
+            self._check_modules()
         finally:
             self._watcher.revision = None
             self._connections.close()
-
 
 
 def _importable(name: str) -> bool:

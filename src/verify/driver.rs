@@ -220,7 +220,8 @@ impl<'a> Driver<'a> {
             "recursive": environment.recursive,
             "use_env": environment.use_env,
             "stub_imports": environment.stub_imports,
-            "sys_path": [import_root(&tree.root)],
+            "sys_path": tree.import_roots,
+            "modules": tree.modules,
             // Some migrations write files; the project's own environment may read some.
             "workplace": (!environment.use_env).then_some(&workplace),
             "probe": PROBE,
@@ -319,11 +320,6 @@ impl<'a> Driver<'a> {
         let lines: Vec<&str> = log.trim_end().lines().collect();
         anyhow::anyhow!("Python ended early:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
     }
-}
-
-/// Where the project's own modules are imported from: a package is imported from the directory that it is in.
-fn import_root(root: &Path) -> &Path {
-    root.parent().filter(|_| root.join("__init__.py").is_file()).unwrap_or(root)
 }
 
 impl Drop for Driver<'_> {

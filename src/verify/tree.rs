@@ -18,6 +18,9 @@ use crate::locate::AlembicProject;
 /// Contents that differ from a project's: by absolute path, the bytes, or `None` where the file is missing.
 pub(crate) type Files = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
+/// Those of the files that migrations import, by the names that they import them under.
+pub(crate) type Modules = BTreeMap<String, PathBuf>;
+
 /// Where Alembic finds a history. All paths are absolute.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -28,6 +31,10 @@ pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     /// The file with Alembic's settings.
     pub(crate) config: Option<PathBuf>,
+    /// The modules in which the two trees differ, where this one has them.
+    pub(crate) modules: Modules,
+    /// Where Python shall look for the project's modules before it looks where the project may be installed.
+    pub(crate) import_roots: Vec<PathBuf>,
     /// What is mirrored, and where.
     tops: Vec<(PathBuf, PathBuf)>,
     /// Removed with the tree; links in it are not followed.
@@ -36,12 +43,14 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// The project as it stands.
-    pub(crate) fn of(project: &AlembicProject) -> Self {
+    pub(crate) fn of(project: &AlembicProject, modules: &Modules) -> Self {
         Self {
             script_location: project.script_location.clone(),
             version_locations: project.version_locations.clone(),
             root: project.root.clone(),
             config: project.config_path.clone(),
+            modules: modules.clone(),
+            import_roots: import_roots(&project.root, modules),
             tops: Vec::new(),
             _scratch: None,
         }
@@ -53,15 +62,16 @@ impl Tree {
         self.tops.iter().find_map(below).unwrap_or_else(|| path.to_path_buf())
     }
 
-    /// A mirror of the project in which `files` have other contents, are missing, or are added.
+    /// A mirror of the project in which `files`, of which migrations import the `modules`, have other contents, are
+    /// missing, or are added.
     ///
-    /// The directories on the way from the top of the repository (without one, from the project's root) to each
-    /// location and each of `files` are directories of the mirror; whatever else is in them is a link to the
-    /// original. A location that is not below that top has a mirror of its own.
+    /// The directories on the way from the top of the repository (without one, from the project's root, or the package
+    /// around it) to each location and each of `files` are directories of the mirror; whatever else is in them is a
+    /// link to the original. A location that is not below that top has a mirror of its own.
     ///
     /// # Errors
     /// One of `files` is outside of the project and its locations; or the operating system refuses.
-    pub(crate) fn mirror(project: &AlembicProject, files: &Files) -> Result<Self> {
+    pub(crate) fn mirror(project: &AlembicProject, files: &Files, modules: &Modules) -> Result<Self> {
         let scratch =
             tempfile::Builder::new().prefix("safemig-").tempdir().context("could not make a directory")?;
         let mirror = Mirror::new(project, files, scratch.path());
@@ -78,11 +88,19 @@ impl Tree {
             }
         }
         let place = |path: PathBuf| mirror.place(&path).unwrap_or(path);
+        let root = place(resolved(&project.root));
+        let own = |(name, path): (&String, &PathBuf)| (name.clone(), place(resolved_file(path)));
+        let own: Modules = modules.iter().map(own).collect();
+        let mut import_roots = import_roots(&root, &own);
+        // Of what is beside the mirror there is only one.
+        import_roots.extend(self::import_roots(&project.root, modules));
         Ok(Self {
             script_location: place(resolved(&project.script_location)),
             version_locations: project.version_locations.iter().map(|path| place(resolved(path))).collect(),
-            root: place(resolved(&project.root)),
+            root,
             config: project.config_path.as_deref().map(|path| place(resolved_file(path))),
+            modules: own,
+            import_roots,
             tops: mirror.tops,
             _scratch: Some(scratch),
         })
@@ -163,11 +181,28 @@ impl Mirror {
     }
 }
 
-/// The top of the repository that a directory is in, otherwise the directory itself.
+/// The top of the repository that a directory is in, otherwise the outermost of the nested packages that it is in, or the
+/// directory itself.
 fn top_of(directory: &Path) -> &Path {
     // Where files are copied, as few as possible.
     let repository = |above: &&Path| cfg!(unix) && above.join(".git").exists();
-    directory.ancestors().find(repository).unwrap_or(directory)
+    let package = || directory.ancestors().take_while(|above| is_package(above)).last();
+    directory.ancestors().find(repository).or_else(package).unwrap_or(directory)
+}
+
+/// Where the modules of a project are imported from: a package is imported from the directory that it is in.
+fn import_roots(root: &Path, modules: &Modules) -> Vec<PathBuf> {
+    let root = root.ancestors().find(|above| !is_package(above));
+    let above = |(name, path): (&String, &PathBuf)| {
+        let depth = name.split('.').count() + usize::from(path.ends_with("__init__.py"));
+        path.ancestors().nth(depth).map(Path::to_path_buf)
+    };
+    let of_modules: BTreeSet<PathBuf> = modules.iter().filter_map(above).collect();
+    of_modules.into_iter().chain(root.map(Path::to_path_buf)).collect()
+}
+
+fn is_package(directory: &Path) -> bool {
+    directory.join("__init__.py").is_file()
 }
 
 #[cfg(unix)]
@@ -408,7 +443,7 @@ mod tests {
                 ("m/versions/e.py", Some("added")),
             ],
         );
-        let mirror = Tree::mirror(&project(&root, &["m/versions"]), &files).unwrap();
+        let mirror = Tree::mirror(&project(&root, &["m/versions"]), &files, &Modules::new()).unwrap();
         assert!(mirror.root.ends_with("a project") && !mirror.root.starts_with(&root));
         assert_eq!(mirror.script_location, mirror.root.join("m"));
         assert_eq!(mirror.version_locations, [mirror.root.join("m/versions")]);
@@ -447,7 +482,7 @@ mod tests {
         let files = changes(&root, &[("m/v/old/b.py", Some("new")), ("m/v/2024/x/f.py", Some("added"))]);
         let mut project = project(&root, &["m/v", "m/v/old", "gone"]);
         project.config_path = None;
-        let mirror = Tree::mirror(&project, &files).unwrap();
+        let mirror = Tree::mirror(&project, &files, &Modules::new()).unwrap();
         assert_eq!(mirror.config, None);
         let place = |name: &str| mirror.root.join(name);
         assert_eq!(mirror.version_locations, [place("m/v"), place("m/v/old"), place("gone")]);
@@ -458,7 +493,7 @@ mod tests {
 
         // Alembic doesn't follow links to directories.
         project.recursive = true;
-        let mirror = Tree::mirror(&project, &files).unwrap();
+        let mirror = Tree::mirror(&project, &files, &Modules::new()).unwrap();
         let place = |name: &str| mirror.root.join(name);
         assert_eq!(names(&place("m/v")), ["2024/", "a.py@", "link@", "new/", "old/"]);
         assert_eq!(names(&place("m/v/old")), ["b.py", "older/"]);
@@ -482,7 +517,7 @@ mod tests {
                 ("m/v/a.py", None),
             ],
         );
-        let mirror = Tree::mirror(&project, &files).unwrap();
+        let mirror = Tree::mirror(&project, &files, &Modules::new()).unwrap();
         assert!(mirror.root.ends_with("p"));
         let [own, other, below, linked] = mirror.version_locations.as_slice() else { panic!() };
         assert_eq!(*own, mirror.root.join("m/v"));
@@ -496,13 +531,13 @@ mod tests {
 
         // In a repository everything is where it was.
         fs::create_dir(top.join(".git")).unwrap();
-        let mirror = Tree::mirror(&project, &files).unwrap();
+        let mirror = Tree::mirror(&project, &files, &Modules::new()).unwrap();
         assert_eq!(names(mirror.root.parent().unwrap()), [".git@", "p/", "project@", "q/", "r/"]);
         assert_eq!(read(mirror.version_locations[1].join("../sql/x.sql")), "q/sql/x.sql");
         assert_eq!(mirror.version_locations[3], mirror.root.parent().unwrap().join("r/v"));
 
         let (_directory, elsewhere) = tree(&["x.py"]);
-        let error = Tree::mirror(&project, &changes(&elsewhere, &[("x.py", None)])).unwrap_err();
+        let error = Tree::mirror(&project, &changes(&elsewhere, &[("x.py", None)]), &Modules::new()).unwrap_err();
         assert!(format!("{error:#}").ends_with("x.py is not in the project"), "{error:#}");
     }
 
@@ -565,7 +600,7 @@ mod tests {
         let nested = project(&root, &["m/v", "m/v/old"]);
         assert_eq!(at_git_revision(&nested, "one").unwrap(), one);
         assert_eq!(at_git_revision(&nested, "HEAD~1").unwrap(), one);
-        let mirror = Tree::mirror(&nested, &one).unwrap();
+        let mirror = Tree::mirror(&nested, &one, &Modules::new()).unwrap();
         assert_eq!(
             names(&mirror.version_locations[0]),
             ["changed.py", "deleted.py", "link.py@", "old/", "same.py@", "settings.local@"]
