@@ -137,7 +137,7 @@ impl Layout<'_> {
             return Err("there are comments inside of it".to_owned());
         }
         let batch = match &origin.receiver {
-            Receiver::Batch(batch) => Some(batch),
+            Receiver::Batch(batch) => Some(&**batch),
             // Of what no call is left, it does not matter on what it was made.
             Receiver::Bind | Receiver::Other if keeps_call && origin.sql.is_none() => {
                 return Err("it is not called on `op`".to_owned());

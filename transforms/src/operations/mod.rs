@@ -138,7 +138,7 @@ pub enum Receiver {
     /// A bare function (`from alembic.op import create_index`).
     Function,
     /// `batch_op` of a `with op.batch_alter_table(…)` block.
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The migration's own connection (`op.get_bind()`), or a function of ours that uses it.
     Bind,
     /// Anything else that executes SQL (an engine, a session).

@@ -130,7 +130,7 @@ impl<'a> Walker<'a, '_> {
             }
             Some(receiver) => {
                 let batch = match &receiver {
-                    Receiver::Batch(batch) => Some(batch),
+                    Receiver::Batch(batch) => Some(&**batch),
                     _ => None,
                 };
                 let Functions { module, modules, .. } = *self.functions;

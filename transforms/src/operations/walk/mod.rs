@@ -630,7 +630,9 @@ impl<'a> Walker<'a, '_> {
         match &*call.func {
             Expr::Attribute(attribute) => match frame.scope.eval(&attribute.value) {
                 Value::Op => Some(Receiver::Op(self.functions.module.text(&*attribute.value).to_owned())),
-                Value::Batch(id) => self.batches.get(&key(id)).cloned().map(Receiver::Batch),
+                Value::Batch(id) => {
+                    self.batches.get(&key(id)).cloned().map(|batch| Receiver::Batch(Box::new(batch)))
+                }
                 _ => None,
             },
             Expr::Name(name) => match frame.scope.get(&name.id) {
