@@ -305,22 +305,25 @@ pub(super) fn sees<'a>(condition: &Expr, queued: impl Iterator<Item = &'a Stmt> 
             || asks_for(condition, queued))
 }
 
-/// Whether an expression names what is `queued`, or nothing at all.
+/// Whether an expression names what is `queued`, or nothing at all; or what goes with a queued column, which is not named.
 pub(super) fn asks_for<'a>(expression: &Expr, mut queued: impl Iterator<Item = &'a Stmt>) -> bool {
     let mut asked = Strings::default();
     asked.visit_expr(expression);
     queued.any(|statement| {
         let mut strings = Strings::default();
         strings.visit_stmt(statement);
-        asked.strings.is_empty() || !asked.strings.is_disjoint(&strings.strings)
+        asked.strings.is_empty() || strings.drops_column || !asked.strings.is_disjoint(&strings.strings)
     })
 }
 
-/// The plain strings in statements, and whether one of the calls is given a variable.
+/// The plain strings in statements, and what their calls do.
 #[derive(Default)]
 struct Strings<'a> {
     strings: BTreeSet<&'a str>,
+    /// One of the calls is given a variable.
     variables: bool,
+    /// Indexes and constraints of the column go with it.
+    drops_column: bool,
 }
 
 impl<'a> Visitor<'a> for Strings<'a> {
@@ -346,6 +349,10 @@ impl<'a> Visitor<'a> for Strings<'a> {
         match expr {
             Expr::StringLiteral(literal) => {
                 self.strings.insert(literal.value.to_str());
+            }
+            Expr::Attribute(attribute) => {
+                self.drops_column |= attribute.attr.as_str() == "drop_column";
+                walk_expr(self, expr);
             }
             _ => walk_expr(self, expr),
         }
