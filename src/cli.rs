@@ -188,6 +188,9 @@ pub(crate) struct Proof {
     /// Upgrade also a database that is stamped with each revision of the original
     #[arg(long)]
     pub(crate) stamped: bool,
+    /// SQL that makes what the first revision needs, as of `pg_dump --schema-only --no-owner`
+    #[arg(long, value_name = "FILE", help_heading = "Environment")]
+    pub(crate) initial_schema: Option<PathBuf>,
     /// The Python that has Alembic, or its virtual environment
     #[arg(long, value_name = "PATH", help_heading = "Environment")]
     pub(crate) python: Option<PathBuf>,

@@ -411,6 +411,40 @@ fn missing_modules_are_replaced_on_demand() {
     assert_eq!(verified.status, Some(0), "{}", verified.text);
 }
 
+#[test]
+fn tables_that_the_history_does_not_make_come_first() {
+    let _turn = Turn::take();
+    let project = project(ENV, &text("original"));
+    let tables = "from alembic import op\n\nrevision = 'tables'\ndown_revision = None\n\n\n\
+         def upgrade():\n    op.drop_column('child', 'z')\n";
+    fs::write(project.path().join("migrations/versions/tables.py"), tables).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &[SQL]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    assert!(verified.text.contains("the original fails at tables"), "{}", verified.text);
+
+    let given = "\\restrict x\nCREATE TABLE parent (id int PRIMARY KEY);\n\
+         CREATE TABLE child (id int PRIMARY KEY, a int, b int, parent_id int, z int);\n";
+    let with = |schema: &str| {
+        fs::write(project.path().join("first.sql"), schema).expect("a file can be written");
+        verify(project.path(), SA20, &[SQL, "--initial-schema=first.sql"])
+    };
+    let verified = with(given);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
+    let verified = with(&given.replace("a int", "a itn"));
+    assert_eq!(verified.status, Some(2), "{}", verified.text);
+    assert!(
+        verified.text.contains("first.sql: type \"itn\" does not exist: CREATE TABLE"),
+        "{}",
+        verified.text
+    );
+    let stamped =
+        "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('tables');";
+    let verified = with(&format!("{given}{stamped}"));
+    assert_eq!(verified.status, Some(2), "{}", verified.text);
+    assert!(verified.text.contains("it fills alembic_version"), "{}", verified.text);
+}
+
 /// The migrations' own package is installed, too, as users have it.
 #[test]
 fn a_module_is_the_projects_own_and_not_the_installed_one() {
@@ -483,7 +517,7 @@ fn what_fails_in_the_original_is_told() {
     assert_eq!(verified.status, Some(1), "{}", verified.text);
     assert!(verified.text.contains("the original fails: ProgrammingError"), "{}", verified.text);
     assert!(verified.text.contains("(migrations/versions/original.py:11)"), "{}", verified.text);
-    let hints = ["`--use-env` runs it", "starts from an empty database", "do without `--stub-imports`"];
+    let hints = ["`--use-env` runs it", "`--initial-schema`", "do without `--stub-imports`"];
     assert!(verified.text.contains(hints[0]), "{}", verified.text);
     for (flag, hint) in ["--use-env", "--stub-imports"].into_iter().zip(&hints[1..]) {
         let verified = verify(project(ENV, &original).path(), SA20, &[flag]);

@@ -17,6 +17,7 @@ use crate::report::count;
 use crate::support;
 use crate::terminal::Terminal;
 use crate::verify::driver::Environment;
+use crate::verify::initial_schema::InitialSchema;
 use crate::verify::interrupt::Interrupt;
 use crate::verify::proof::{self, Claim, Plan, Planned, Rules};
 use crate::verify::server::Server;
@@ -115,9 +116,10 @@ fn how_to_run_the_original(arguments: &cli::Proof) -> &'static str {
         "name a Python in which the application is installed with `--python PATH`, and do without `--stub-imports`: what \
          takes the place of modules has no values"
     } else if arguments.use_env {
-        "the proof starts from an empty database: the first revision has to make all that the others need"
+        "the proof starts from an empty database: what the first revision needs has to be made with `--initial-schema`"
     } else {
-        "the project's own env.py may prepare what its migrations need: `--use-env` runs it"
+        "the project's own env.py may prepare what its migrations need: `--use-env` runs it; tables that no revision makes \
+         are given with `--initial-schema`"
     }
 }
 
@@ -208,7 +210,7 @@ fn as_fixed<'a>(
         Some((by_direction(one.fixed_findings()), by_direction(left)))
     };
     let own = group.history.migrations.iter().chain(&added).chain(&cut);
-    let mut plan = plan(&group.history, original, (rewritten, own), arguments, claims);
+    let mut plan = plan(&group.history, original, (rewritten, own), arguments, claims)?;
     plan.added = added.iter().map(|migration| planned(migration, Some(promised(migration)))).collect();
     Ok(plan)
 }
@@ -279,7 +281,7 @@ fn against(group: &Group, revision: &str, session: &Session, arguments: &cli::Pr
     let imported = tree::Modules::new(); // those are not compared
     let original = Tree::mirror(&group.project, &then, &imported)?;
     let rewritten = (Tree::of(&group.project, &imported), group.history.migrations.iter());
-    let mut plan = plan(&history, original, rewritten, arguments, claims);
+    let mut plan = plan(&history, original, rewritten, arguments, claims)?;
     // What is new and comes before something that was there is a part of that.
     let mut before: BTreeSet<usize> = BTreeSet::new();
     for index in group.history.map.order.iter().rev() {
@@ -303,10 +305,10 @@ fn plan<'a>(
     (rewritten, migrations): (Tree, impl Iterator<Item = &'a Migration>),
     arguments: &cli::Proof,
     claims: impl Fn(&Migration) -> Option<(Rules, Rules)>,
-) -> Plan {
+) -> Result<Plan> {
     let ordered = history.map.order.iter().map(|index| &history.migrations[*index]);
     let parents = migrations.map(|migration| (migration.revision.clone(), migration.down_revisions.clone()));
-    Plan {
+    Ok(Plan {
         revisions: ordered.map(|migration| planned(migration, claims(migration))).collect(),
         added: Vec::new(),
         original,
@@ -316,7 +318,8 @@ fn plan<'a>(
         crash: arguments.crash,
         sql: arguments.sql,
         stamped: arguments.stamped,
-    }
+        initial_schema: arguments.initial_schema.as_deref().map(InitialSchema::read).transpose()?,
+    })
 }
 
 /// A revision that is to be compared if there are claims, even if there is nothing in them.

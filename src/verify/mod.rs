@@ -11,7 +11,7 @@
 //! | `driver` (`driver.py`, `env.py`, `stubs.py`), `python` | Alembic in the project's own Python |
 //! | `tree` | the directories of the two histories |
 //! | `snapshot` | what is in a database |
-//! | `rows`, `constraints` | what is put there |
+//! | `rows`, `constraints`, `initial_schema` | what is put there |
 //! | `trace` | locks and work |
 //! | `crash` | interruptions |
 //! | `blocker` | how to look at `CONCURRENTLY` in the middle |
@@ -23,6 +23,7 @@ mod constraints;
 mod crash;
 pub(crate) mod driver;
 mod halfway;
+pub(crate) mod initial_schema;
 pub(crate) mod interrupt;
 pub(crate) mod proof;
 pub(crate) mod python;

@@ -12,6 +12,7 @@ use super::constraints::{self, Constraint};
 use super::crash::{self, Crash};
 use super::driver::{Driver, Environment, Failure, Step, Unwatched, Versions};
 use super::halfway::{self, Ends};
+use super::initial_schema::InitialSchema;
 use super::interrupt::Interrupt;
 use super::rows::{self, Nulls};
 use super::server::{Database, Server};
@@ -99,6 +100,8 @@ pub(crate) struct Plan {
     pub(crate) sql: bool,
     /// Whether the rewritten history also takes over at every revision of the original.
     pub(crate) stamped: bool,
+    /// What is there before the first revision.
+    pub(crate) initial_schema: Option<InitialSchema>,
 }
 
 /// What came out.
@@ -327,9 +330,18 @@ struct Pair<'a> {
 }
 
 impl<'a> Prover<'a> {
+    /// A database before the first revision.
+    fn beginning(&self, purpose: &str) -> Result<Database<'a>> {
+        let database = self.server.create(purpose)?;
+        if let Some(schema) = &self.plan.initial_schema {
+            schema.make(&database)?;
+        }
+        Ok(database)
+    }
+
     fn history(&mut self, interrupt: &Interrupt, progress: &mut Progress) -> Result<()> {
         let plan = self.plan;
-        let mut line = self.server.create("line")?;
+        let mut line = self.beginning("line")?;
         if self.server.is_superuser() {
             trace::instrument(&mut line.connect()?)?;
         } else {
@@ -637,29 +649,24 @@ impl<'a> Prover<'a> {
     /// Write what `alembic upgrade heads --sql` writes for both histories, run it, and compare.
     fn sql(&mut self) -> Result<()> {
         let scratch = tempfile::TempDir::with_prefix("safemig-sql-")?;
-        let written = |driver: &mut Driver, name: &str| -> Result<(Option<Failure>, Database)> {
+        let databases = [self.beginning("sql")?, self.beginning("sql")?];
+        let written = |driver: &mut Driver, name: &str, database: &Database| -> Result<Option<Failure>> {
             let path = scratch.path().join(name);
-            let database = self.server.create("sql")?;
-            let failure = match driver.run(
-                &Step::Offline("heads".to_owned(), path.clone()),
-                &database,
-                &mut Unwatched,
-            )? {
-                Some(failure) => Some(failure),
-                None => run_script(&database, &std::fs::read_to_string(&path)?)?,
-            };
-            Ok((failure, database))
+            match driver.run(&Step::Offline("heads".to_owned(), path.clone()), database, &mut Unwatched)? {
+                Some(failure) => Ok(Some(failure)),
+                None => run_script(database, &std::fs::read_to_string(&path)?),
+            }
         };
-        let (original, expected) = written(&mut self.original, "original.sql")?;
-        if let Some(failure) = original {
+        let [expected, actual] = &databases;
+        if let Some(failure) = written(&mut self.original, "original.sql", expected)? {
             self.proof.notes.insert(format!(
                 "`alembic upgrade --sql` does not work with the original: {}",
                 failure.message
             ));
             return Ok(());
         }
-        let (rewritten, actual) = written(&mut self.rewritten, "rewritten.sql")?;
-        self.add(&expected)?;
+        let rewritten = written(&mut self.rewritten, "rewritten.sql", actual)?;
+        self.add(expected)?;
         let expected = Snapshot::read(&mut expected.connect()?, false)?;
         let mut differences = expected.difference(&Snapshot::read(&mut actual.connect()?, false)?);
         let meant = expected.take_of_type_changes(&mut differences, &self.moved());
@@ -731,7 +738,7 @@ fn traced(driver: &mut Driver, step: &Step, database: &Database, contents: bool)
 }
 
 /// Run a script as psql would: statement by statement.
-fn run_script(database: &Database, script: &str) -> Result<Option<Failure>> {
+pub(super) fn run_script(database: &Database, script: &str) -> Result<Option<Failure>> {
     let mut client = database.connect()?;
     for statement in sql::statements(script) {
         if let Err(error) = client.batch_execute(statement) {

@@ -537,7 +537,8 @@ mod tests {
         assert_eq!(mirror.version_locations[3], mirror.root.parent().unwrap().join("r/v"));
 
         let (_directory, elsewhere) = tree(&["x.py"]);
-        let error = Tree::mirror(&project, &changes(&elsewhere, &[("x.py", None)]), &Modules::new()).unwrap_err();
+        let error =
+            Tree::mirror(&project, &changes(&elsewhere, &[("x.py", None)]), &Modules::new()).unwrap_err();
         assert!(format!("{error:#}").ends_with("x.py is not in the project"), "{error:#}");
     }
 
