@@ -343,7 +343,8 @@ fn one_history_at_a_time() {
     let here = project.path("m/versions").display().to_string();
     let there = other.path("m/versions").display().to_string();
     let (_, stderr) = project.run(&[&here, &there], 2);
-    assert!(stderr.contains("these are 2 histories\nhint: "), "{stderr}");
+    let listed = stderr.contains("these are 2 histories: ") && stderr.contains("2 revisions in m/versions");
+    assert!(listed && stderr.contains("\nhint: "), "{stderr}");
     project.run(&["-"], 2);
     other.run(&["m/versions"], 0);
 }

@@ -18,6 +18,7 @@ use crate::analysis::{self, Judged, Rules};
 use crate::cli::{Global, UpgradeFormat, UpgradeHistoryArgs};
 use crate::git;
 use crate::project::{self, Group};
+use crate::report::count;
 use crate::report::upgrade::{self, Report};
 use crate::terminal::Terminal;
 use crate::verify::interrupt::Interrupt;
@@ -41,8 +42,9 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
         [] => return Ok(if session.histories.problems.is_empty() { Status::Clean } else { Status::Failed }),
         [group] => group,
         several => bail!(
-            "these are {} histories\nhint: name the versions of one of them, or its configuration with `-c`",
-            several.len()
+            "these are {} histories: {}\nhint: name the versions of one of them, or its configuration with `-c`",
+            several.len(),
+            several.iter().map(|group| described(group, &session.directory)).collect::<Vec<_>>().join("; ")
         ),
     };
     let journal = together::journal(group);
@@ -114,6 +116,14 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     } else {
         Status::Clean
     })
+}
+
+/// Where a history is, and how long: two may have the same directory, one of them with all that is below.
+fn described(group: &Group, directory: &Path) -> String {
+    let places = group.project.version_locations.iter().map(|path| project::shown(path, directory));
+    let below = if group.project.recursive { " and below" } else { "" };
+    let revisions = count(group.history.migrations.len(), "revision");
+    format!("{revisions} in {}{below}", places.collect::<Vec<_>>().join(", "))
 }
 
 /// Refuse to write to files that git could not bring back.
