@@ -132,7 +132,8 @@ fn prove(name: &str) {
             rewritten.problem(format!("{python}, PostgreSQL {}:\n{problems}", postgres.unwrap_or(15)));
         }
     };
-    check(SA20, None, &["--rows=20", "--crash", "--sql"]);
+    check(SA20, None, &["--rows=20", "--sql"]);
+    // What an interruption leaves, the example history shows on PostgreSQL 15.
     for version in OTHER_VERSIONS {
         let newest = OTHER_VERSIONS.iter().max() == Some(version);
         check(SA20, Some(*version), if newest { &["--rows=20", "--crash"] } else { &["--rows=20"] });
