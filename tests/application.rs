@@ -137,13 +137,13 @@ impl Many {
         for number in 0..MODELS {
             let _ = writeln!(
                 tables,
-                "    op.create_table('t{number}', sa.Column('id', sa.Integer(), primary_key=True), sa.Column('a', sa.Integer()))"
+                "    op.create_table('t{number}', sa.Column('id', sa.Integer(), primary_key=True), sa.Column('a', sa.Uuid()))"
             );
             many.write(
                 &format!("app/m{number:03}.py"),
                 &format!(
-                    "from sqlalchemy import Column, Integer, select\nfrom app import Base\n\n\nclass T(Base):\n    \
-                     __tablename__ = 't{number}'\n\n    id = Column(Integer, primary_key=True)\n    a = Column(Integer)\n\n\n\
+                    "from sqlalchemy import Column, DateTime, Integer, Uuid, select\nfrom app import Base\n\n\nclass T(Base):\n    \
+                     __tablename__ = 't{number}'\n\n    id = Column(Integer, primary_key=True)\n    a = Column(Uuid)\n    made = Column(DateTime, nullable=False)\n\n\n\
                      def find(session, a):\n    return session.scalars(select(T).where(T.a == a)).all()\n"
                 ),
             );
@@ -295,7 +295,7 @@ fn a_file_that_changed_after_a_kill_is_not_overwritten() {
 /// What is found in the sample application.
 const FOUND: &[&str] = &[
     "Index `ux_settings_name` of `settings` is covered by a unique constraint",
-    "1 place looks for rows of `events` by `session_key`, and no index helps",
+    "1 place looks for rows of `events` by `session_token`, and no index helps",
     "1 place looks for rows of `events` by `user_id`, and no index helps",
     "2 places look for rows of `events` by `created`, and no index helps",
     "3 places look for rows of `users` by `team_id`, and no index helps",
@@ -303,8 +303,8 @@ const FOUND: &[&str] = &[
     "Index `ix_comments_post_id` of `comments` is covered by a unique constraint",
     "1 place looks for rows of `users` by `lower(email)`, and no index helps",
     "2 places look for rows of `posts` by `slug`, and no index helps",
-    "2 places look for rows of `comments` by `author_name`, and no index helps",
-    "2 places look for rows of `comments` by `host`, and no index helps",
+    "2 places look for rows of `comments` by `author_email`, and no index helps",
+    "2 places look for rows of `comments` by `url`, and no index helps",
     "1 place looks for rows of `comments` by `written_at`, and no index helps",
     "1 place looks for rows of `post_labels` by `label_id`, and no index helps",
     "Index `ix_posts_author_id_published_at` on `posts` does all that `ix_posts_author_id` is for: not needed any more",

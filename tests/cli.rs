@@ -1207,14 +1207,14 @@ fn a_suppression_that_suppresses_nothing_is_removed() {
     project.run(&["check"]).ends_with(0);
 }
 
-/// A model and a query that no index serves, on line 12.
+/// A model and a query that no index serves, on line 14.
 const APPLICATION: &str = "import sqlalchemy as sa\nfrom app.db import Base\n\n\nclass A(Base):\n    __tablename__ = 'a'\n\n    \
-id = sa.Column(sa.Integer, primary_key=True)\n    xy = sa.Column(sa.Integer)\n\n\n\
+id = sa.Column(sa.Integer, primary_key=True)\n    made = sa.Column(sa.DateTime, nullable=False)\n    xy = sa.Column(sa.Uuid)\n\n\n\
 def find(session, xy):\n    return session.query(A).filter(A.xy == xy).all()\n";
 
 #[test]
 fn an_application_is_checked_only_where_it_is_asked_about() {
-    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Uuid)");
     let project = Project::new(&[("aaa.py", base.as_bytes())]);
     project.write("app/models.py", APPLICATION.as_bytes());
     let rule = "verify-query-patterns-are-indexed";
@@ -1222,7 +1222,7 @@ fn an_application_is_checked_only_where_it_is_asked_about() {
         [&["check", "app"][..], &["check", "."], &["check", "app/models.py"], &["check", "--select", rule]]
     {
         let run = project.run(asked).ends_with(1);
-        assert!(run.stdout.contains("app/models.py:13:12"), "{asked:?}: {}", run.stdout);
+        assert!(run.stdout.contains("app/models.py:14:12"), "{asked:?}: {}", run.stdout);
         assert!(run.stdout.contains("1 place looks for rows of `a` by `xy`"), "{asked:?}: {}", run.stdout);
     }
     let others: [&[&str]; 5] = [
@@ -1247,7 +1247,7 @@ fn an_application_is_checked_only_where_it_is_asked_about() {
 
 #[test]
 fn a_missing_index_goes_to_the_model_and_to_a_new_revision() {
-    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Uuid)");
     let project = Project::new(&[("aaa.py", base.as_bytes())]);
     project.write("app/models.py", APPLICATION.as_bytes());
     project.run(&["fix", "app"]).ends_with(1);
@@ -1255,7 +1255,7 @@ fn a_missing_index_goes_to_the_model_and_to_a_new_revision() {
     let dry = project.run(&["fix", "app", "--unsafe-fixes", "--dry-run"]).ends_with(1);
     assert!(dry.stderr.contains("Would fix 1 finding in 1 revision and 1 file."), "{}", dry.stderr);
     project.run(&["fix", "app", "--unsafe-fixes"]).ends_with(0);
-    assert!(project.read("app/models.py").contains("xy = sa.Column(sa.Integer, index=True)"));
+    assert!(project.read("app/models.py").contains("xy = sa.Column(sa.Uuid, index=True)"));
     assert!(
         dry.stdout.contains("+        op.create_index('ix_a_xy', 'a', ['xy'], postgresql_concurrently=True"),
         "{}",
@@ -1270,7 +1270,7 @@ fn a_missing_index_goes_to_the_model_and_to_a_new_revision() {
 fn models_and_their_new_revision_are_written_together() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Integer)");
+    let base = BASE.replace("primary_key=True)", "primary_key=True), sa.Column('xy', sa.Uuid)");
     let more = base.replace("'aaa'", "'bbb'").replace("= None", "= 'aaa'").replace("'a'", "'b'");
     let project = Project::new(&[("aaa.py", base.as_bytes()), ("bbb.py", more.as_bytes())]);
     let other = APPLICATION.replace("class A", "class B").replace("(A)", "(B)").replace("(A.", "(B.");
@@ -1315,7 +1315,7 @@ fn models_and_their_new_revision_are_written_together() {
     );
     assert!(!journal.exists() && !project.path("migrations/versions/ccc.py").exists());
     for (name, _) in models {
-        assert!(project.read(name).contains("xy = sa.Column(sa.Integer, index=True)"));
+        assert!(project.read(name).contains("xy = sa.Column(sa.Uuid, index=True)"));
     }
     assert_eq!(fs::read_dir(project.path("migrations/versions")).expect("a directory").count(), 3);
     project.run(&["check", "."]).ends_with(0);

@@ -69,12 +69,12 @@ def fill(connection: Connection) -> None:
     n = f"generate_series(1, {ROWS}) AS n"
     at = "timestamp '2020-01-01' + n * interval '1 second'"
     for statement in [
-        f"INSERT INTO teams SELECT n, 'team-' || n FROM {n}",
+        f"INSERT INTO teams SELECT n, 'team-' || n, {at} FROM {n}",
         f"INSERT INTO users SELECT n, 'User-' || n || '@example.org', 'handle-' || n, n / 20 + 1, n % 9 > 0, {at} FROM {n}",
         f"INSERT INTO posts SELECT n, n / 10 + 1, 'post-' || n, CASE WHEN n % 2 = 0 THEN 'public' ELSE 'draft' END, {at} FROM {n}",
-        f"INSERT INTO comments SELECT n, n / 10 + 1, n % 10, 'name-' || n / 5, 'host-' || n, {at} FROM {n}",
+        f"INSERT INTO comments SELECT n, n / 10 + 1, n % 10, 'name-' || n / 5, 'url-' || n, {at} FROM {n}",
         f"INSERT INTO events SELECT n, 'key-' || n / 7, n / 8, 'click', {at} FROM {n}",
-        f"INSERT INTO labels SELECT n, 'label-' || n FROM generate_series(1, 5000) AS n",
+        f"INSERT INTO labels SELECT n, 'label-' || n, {at} FROM generate_series(1, 5000) AS n",
         f"INSERT INTO settings SELECT n, 'setting-' || n, 'x' FROM {n}",
         f"INSERT INTO post_labels SELECT n, n % 5000 + 1 FROM {n}",
     ]:

@@ -11,7 +11,7 @@ class Event(Base):
     __tablename__ = "events"
 
     id = sa.Column(sa.Integer, primary_key=True)
-    key = sa.Column("session_key", sa.String(40), nullable=False)
+    key = sa.Column("session_token", sa.String(40), nullable=False)
     user_id = sa.Column(sa.Integer, nullable=False)
     name = sa.Column(sa.String(20), nullable=False)
     created = sa.Column(sa.DateTime, nullable=False)

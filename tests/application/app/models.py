@@ -28,6 +28,7 @@ class Team(Identified, Base):
     __tablename__ = "teams"
 
     name: Mapped[str] = mapped_column(String(80))
+    founded_at: Mapped[datetime]
     users: Mapped[list[User]] = relationship(back_populates="team")
 
 
@@ -60,6 +61,7 @@ class Label(Identified, Base):
     __tablename__ = "labels"
 
     text: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime]
     posts: Mapped[list[Post]] = relationship(secondary=post_labels, viewonly=True)
 
 
@@ -73,7 +75,7 @@ class Comment(Identified, Base):
 
     post_id: Mapped[int] = mapped_column(ForeignKey("posts.id"))
     number: Mapped[int]
-    author_name: Mapped[str] = mapped_column(String(80))
-    host: Mapped[str] = mapped_column(String(60))
+    author_email: Mapped[str] = mapped_column(String(80))
+    url: Mapped[str] = mapped_column(String(60))
     written_at: Mapped[datetime]
     post: Mapped[Post] = relationship(back_populates="comments")

@@ -44,20 +44,20 @@ def thread(session, post=17):
 
 
 def comments_by(session, name="name-5"):
-    return session.scalars(select(Comment).where(Comment.author_name == name)).all()
+    return session.scalars(select(Comment).where(Comment.author_email == name)).all()
 
 
 def rename(session, old="name-6", new="somebody"):
-    session.execute(update(Comment).where(Comment.author_name == old).values(author_name=new))
+    session.execute(update(Comment).where(Comment.author_email == old).values(author_email=new))
 
 
 def comments_from(session):
     other = aliased(Comment)
-    return session.scalars(select(other).where(other.host.like("host-1234%"))).all()
+    return session.scalars(select(other).where(other.url.like("url-1234%"))).all()
 
 
-def comments_of_host(session, host="host-77"):
-    return session.scalars(select(Comment).where(Comment.host == host)).all()
+def comments_of_url(session, url="url-77"):
+    return session.scalars(select(Comment).where(Comment.url == url)).all()
 
 
 def forget(session, before=datetime(2020, 1, 1, 0, 10)):

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::models::PRIMARY;
 use super::patterns::{self, Pattern, Place, Served};
 use super::{Declaration, DeclarationChange, Fix, INHERITED, Study};
 use crate::naming;
@@ -88,13 +87,9 @@ impl Study<'_> {
         found
     }
 
-    /// Whether all that a pattern is about is known, and worth an index.
+    /// Whether all that a pattern is about is known.
     fn is_known(&self, pattern: &Pattern) -> bool {
         let table = &pattern.table;
-        let small = &self.settings.small_tables;
-        if small.contains(&table.name) || small.contains(&table.to_string()) || self.has_few_rows(table) {
-            return false;
-        }
         match self.database.map(|database| database.table(table)) {
             Some(Some(known)) => {
                 pattern.columns().all(|name| known.columns.iter().any(|column| column.name == name))
@@ -103,21 +98,6 @@ impl Study<'_> {
             Some(None) => false,
             None => self.models.tables.get(table).is_some_and(|table| table.complete),
         }
-    }
-
-    /// Whether a table can only have few rows: its primary key has few values.
-    fn has_few_rows(&self, table: &TableName) -> bool {
-        let Some(known) = self.models.tables.get(table) else { return false };
-        let key = known.indexes.iter().find(|index| index.name.as_deref() == Some(PRIMARY));
-        key.is_some_and(|key| {
-            !key.index.elements.is_empty()
-                && key.index.elements.iter().all(|element| match element {
-                    IndexElement::Column(column) => {
-                        self.models.column(table, column).is_some_and(|column| column.few_values)
-                    }
-                    IndexElement::Expression(_) => false,
-                })
-        })
     }
 
     /// The type of a column: the database's, or else the model's.

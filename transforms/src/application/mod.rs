@@ -13,14 +13,16 @@ mod missing;
 mod models;
 mod patterns;
 mod queries;
+mod size;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_text_size::TextRange;
 
 use self::models::Models;
 use self::patterns::{Pattern, Place, Served};
+use self::size::Sizes;
 use self::template::Template;
 use crate::analysis::Selection;
 use crate::catalog::Catalog;
@@ -188,7 +190,7 @@ impl Application {
         let served = Served::new(&models, database);
         let mut report = Report::default();
         report.statistics.models = models.models.iter().filter(|model| reported(model.file)).count();
-        let mut patterns = Vec::new();
+        let mut understood = Vec::new();
         for (index, file) in self.files.iter().enumerate() {
             for query in queries::read(&models, index, file) {
                 if query.entities.is_empty() && query.unclear.is_none() {
@@ -197,19 +199,27 @@ impl Application {
                 // What is counted is what the user asked about.
                 let counts = usize::from(reported(index));
                 report.statistics.queries += counts;
-                if let Some(reason) = query.unclear {
-                    if counts > 0 {
-                        *report.statistics.reasons.entry(reason).or_default() += 1;
+                match &query.unclear {
+                    Some(reason) if counts > 0 => {
+                        *report.statistics.reasons.entry(reason.clone()).or_default() += 1;
                     }
-                    continue;
+                    Some(_) => {}
+                    None => {
+                        report.statistics.understood += counts;
+                        understood.push((index, query));
+                    }
                 }
-                report.statistics.understood += counts;
-                let place = (index, query.range);
-                patterns
-                    .extend(patterns::of_query(&query, &models, &served).into_iter().map(|one| (one, place)));
             }
         }
-        patterns.extend(patterns::of_relationships(&models));
+        let whole: BTreeSet<_> = understood.iter().filter_map(|(_, query)| query.whole().cloned()).collect();
+        let sizes = Sizes::new(&models, database, &whole, &settings.small_tables);
+        let mut patterns = patterns::of_relationships(&models, &sizes);
+        for (file, query) in &understood {
+            let place = (*file, query.range);
+            let found = patterns::of_query(query, &models, &served, &sizes);
+            patterns.extend(found.into_iter().map(|pattern| (pattern, place)));
+        }
+        patterns.retain(|(pattern, _)| sizes.grows(&pattern.table));
         let template = Template::learn(database, &models);
         let study = Study { files: &self.files, models, database, settings, patterns, template };
         for rule in RULES {

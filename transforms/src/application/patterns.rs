@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use ruff_text_size::TextRange;
 
-use super::models::{Attribute, Models};
+use super::models::{Attribute, Holds, Models};
 use super::queries::{Comparison, Entity, Key, Query};
+use super::size::{self, Sizes};
 use crate::catalog::{Catalog, Index};
 use crate::operations::{IndexElement, IndexOptions, TableName};
 use crate::revision::NewIndex;
@@ -16,7 +17,7 @@ pub(crate) struct Pattern {
     pub(crate) table: TableName,
     /// Compared with `=`, in the order of the conditions.
     equal: Vec<Key>,
-    /// Compared with `=` as well, but many rows are equal.
+    /// Compared as well, but what is looked for may be many of the rows.
     few: Vec<Key>,
     range: Vec<Key>,
     prefix: Vec<Key>,
@@ -106,7 +107,7 @@ fn key_of(element: &IndexElement) -> Option<Key> {
 }
 
 /// The patterns of a query.
-pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<Pattern> {
+pub(super) fn of_query(query: &Query, models: &Models, served: &Served, sizes: &Sizes) -> Vec<Pattern> {
     let mut patterns: Vec<(Entity, Pattern)> = Vec::new();
     let single = query.entities.len() == 1;
     for entity in &query.entities {
@@ -119,9 +120,14 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
             order: Vec::new(),
         };
         for condition in query.conditions.iter().filter(|condition| condition.entity == *entity) {
-            let few = is_few(&entity.table, &condition.key, models);
+            let narrows = match condition.comparison {
+                // The rows before a date, or after it, are few where it never changes: the oldest, or the newest.
+                Comparison::Range => sizes.is_beginning(&entity.table, &condition.key),
+                _ => sizes.has_many_values(&entity.table, &condition.key),
+            };
             let list = match condition.comparison {
-                Comparison::Equal | Comparison::Constant if few => &mut pattern.few,
+                Comparison::Join(..) => continue,
+                _ if !narrows => &mut pattern.few,
                 Comparison::Equal => &mut pattern.equal,
                 Comparison::Constant if identifies(&entity.table, &condition.key, models) => {
                     &mut pattern.equal
@@ -129,7 +135,6 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
                 Comparison::Constant | Comparison::Few => &mut pattern.few,
                 Comparison::Range => &mut pattern.range,
                 Comparison::Prefix => &mut pattern.prefix,
-                Comparison::Join(..) => continue,
             };
             if !list.contains(&condition.key) {
                 list.push(condition.key.clone());
@@ -173,8 +178,8 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
         else {
             continue;
         };
-        let few = is_few(&to.table, key, models);
-        let list = if few { &mut pattern.few } else { &mut pattern.equal };
+        let many = sizes.has_many_values(&to.table, key);
+        let list = if many { &mut pattern.equal } else { &mut pattern.few };
         if !list.contains(key) {
             list.push(key.clone());
         }
@@ -199,18 +204,10 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served) -> Vec<P
         .collect()
 }
 
-/// Whether many rows have the same value in a column.
-fn is_few(table: &TableName, key: &Key, models: &Models) -> bool {
-    matches!(key, Key::Column(column) if models.column(table, column).is_none_or(|column| column.few_values))
-}
-
 /// Whether a column alone is unique.
 fn is_unique(table: &TableName, key: &Key, models: &Models) -> bool {
     let Key::Column(name) = key else { return false };
-    let alone = |index: &Index| {
-        index.unique && matches!(&index.elements[..], [IndexElement::Column(column)] if column == name)
-    };
-    models.tables.get(table).is_some_and(|known| known.indexes.iter().any(|known| alone(&known.index)))
+    models.tables.get(table).is_some_and(|known| size::is_unique(known, name))
 }
 
 /// Whether a value of a column stands for a row, of its own table or of another.
@@ -220,7 +217,7 @@ fn identifies(table: &TableName, key: &Key, models: &Models) -> bool {
 }
 
 /// What relationships look for when they are loaded: the rows of the other side, by the foreign key there.
-pub(super) fn of_relationships(models: &Models) -> Vec<(Pattern, Place)> {
+pub(super) fn of_relationships(models: &Models, sizes: &Sizes) -> Vec<(Pattern, Place)> {
     let mut found = Vec::new();
     for model in &models.models {
         for attribute in model.attributes.values() {
@@ -257,7 +254,7 @@ pub(super) fn of_relationships(models: &Models) -> Vec<(Pattern, Place)> {
             }
             for (table, column) in looked_up {
                 let key = Key::Column(column);
-                if is_few(&table, &key, models) {
+                if !sizes.has_many_values(&table, &key) {
                     continue;
                 }
                 let pattern = Pattern {
@@ -302,14 +299,11 @@ impl Pattern {
             return Some(keys);
         }
         if let [Key::Column(column)] = &self.prefix[..] {
-            let is_text = models.column(&self.table, column).is_some_and(|column| column.text);
+            let is_text =
+                models.column(&self.table, column).is_some_and(|column| column.holds == Holds::Text);
             return is_text.then(|| vec![(self.prefix[0].clone(), Some("text_pattern_ops"))]);
         }
-        let temporal = self.range.iter().find(|key| {
-            matches!(key, Key::Column(column)
-                if models.column(&self.table, column).is_some_and(|column| column.temporal))
-        });
-        if let Some(key) = temporal {
+        if let Some(key) = self.range.first() {
             return Some(vec![(key.clone(), None)]);
         }
         let one_way = self.order.windows(2).all(|pair| pair[0].1 == pair[1].1);

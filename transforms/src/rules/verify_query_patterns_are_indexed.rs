@@ -7,8 +7,16 @@
 //! This rule reads the application: its models (declarative ones, mixins, `Table(…)`, `SQLModel`, Flask's)
 //! and its queries (`select()`, `session.query()`, `Model.query`, `update()`, `delete()`, joins, relationships). It
 //! compares what they look for with the indexes of the database that the migrations make, or with those of the
-//! models where there are no migrations. Columns that hold few values (booleans, enums, `status`, `role_id`, what
-//! references a `name`) don't count by themselves, nor do `small-tables`.
+//! models where there are no migrations.
+//!
+//! An index is missing only where something says that the table grows, and that few of its rows are looked for:
+//!
+//! - A table grows whose rows belong to those of another one that does (`ForeignKey`, not `NULL`), which holds people
+//!   (`email`), or whose rows have a date; unless the application reads it whole somewhere, its rows are told apart by
+//!   a unique name, or the date comes from a base that gives it to such tables, too.
+//! - A column has many values if it references a table that grows, with a `ForeignKey` or by its name (`author_id`), or
+//!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`.
+//! - `small-tables` don't grow, whatever they look like.
 //!
 //! Nothing is reported that was not resolved; `--statistics` says how many queries were, and why others were not.
 //! One line each says where models and migrations don't have the same indexes.
@@ -21,7 +29,8 @@
 //!     __tablename__ = "orders"
 //!
 //!     id: Mapped[int] = mapped_column(primary_key=True)
-//!     customer_id: Mapped[int] = mapped_column(Integer)
+//!     customer_id: Mapped[UUID] = mapped_column(Uuid)
+//!     placed_at: Mapped[datetime]
 //!
 //!
 //! def orders_of(session, customer_id):
@@ -34,7 +43,8 @@
 //!     __tablename__ = "orders"
 //!
 //!     id: Mapped[int] = mapped_column(primary_key=True)
-//!     customer_id: Mapped[int] = mapped_column(Integer, index=True)
+//!     customer_id: Mapped[UUID] = mapped_column(Uuid, index=True)
+//!     placed_at: Mapped[datetime]
 //!
 //!
 //! def orders_of(session, customer_id):

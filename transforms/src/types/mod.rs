@@ -90,6 +90,16 @@ impl Type {
         !self.array && matches!(self.base, Base::Builtin("smallint" | "integer" | "bigint"))
     }
 
+    /// Whether it holds a date, perhaps with a time.
+    #[must_use]
+    pub fn is_temporal(&self) -> bool {
+        !self.array
+            && matches!(
+                self.base,
+                Base::Builtin("date" | "timestamp without time zone" | "timestamp with time zone")
+            )
+    }
+
     /// Whether a btree can sort its values. Of a type that is not known, it is taken to.
     #[must_use]
     pub fn has_order(&self) -> bool {

@@ -16,6 +16,7 @@ def upgrade() -> None:
         "teams",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
+        sa.Column("founded_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -47,8 +48,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("post_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("author_name", sa.String(length=80), nullable=False),
-        sa.Column("host", sa.String(length=60), nullable=False),
+        sa.Column("author_email", sa.String(length=80), nullable=False),
+        sa.Column("url", sa.String(length=60), nullable=False),
         sa.Column("written_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(["post_id"], ["posts.id"]),
         sa.PrimaryKeyConstraint("id"),

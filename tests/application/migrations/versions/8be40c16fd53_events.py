@@ -15,7 +15,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("session_key", sa.String(length=40), nullable=False),
+        sa.Column("session_token", sa.String(length=40), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=20), nullable=False),
         sa.Column("created", sa.DateTime(), nullable=False),
@@ -25,6 +25,7 @@ def upgrade() -> None:
         "labels",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("text", sa.String(length=40), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(

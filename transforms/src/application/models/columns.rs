@@ -5,51 +5,15 @@ use ruff_text_size::Ranged;
 
 use super::classes::RawColumn;
 use super::names::{called, dotted, words};
-use super::{ModelColumn, ModelIndex, Models, PRIMARY};
+use super::{Holds, ModelColumn, ModelIndex, Models, PRIMARY};
 use crate::catalog::Index;
 use crate::naming;
 use crate::operations::{IndexElement, IndexOptions, TableName, callee};
 use crate::python::value::Value;
 use crate::types::Type;
 
-/// Names that say that a column holds one of few values.
-const FEW: &[&str] = &[
-    "status",
-    "state",
-    "type",
-    "kind",
-    "level",
-    "mode",
-    "category",
-    "gender",
-    "priority",
-    "language",
-    "locale",
-    "currency",
-    "role",
-    "visibility",
-    "action",
-    "method",
-    "source",
-    "format",
-    "scope",
-    "direction",
-    "severity",
-    "flag",
-    "permission",
-    "protocol",
-    "provider",
-    "enabled",
-    "active",
-    "deleted",
-    "version",
-];
-
-/// Things of which there are few: a column that references one holds few values.
-const FEW_THINGS: &[&str] = &[
-    "role", "type", "status", "state", "kind", "language", "locale", "currency", "country", "region", "zone",
-    "plan", "tier",
-];
+/// What says that rows get a value when they are made.
+const DEFAULTS: &[&str] = &["default", "server_default", "insert_default", "default_factory"];
 
 impl Models<'_> {
     #[expect(clippy::too_many_lines, reason = "one part per argument")]
@@ -72,11 +36,13 @@ impl Models<'_> {
             .call
             .and_then(|call| call.arguments.find_keyword("sa_column"))
             .and_then(|keyword| keyword.value.as_call_expr());
-        let flag = |keyword: &str| {
+        let value = |keyword: &str| {
             let given =
                 [inner, raw.call].into_iter().flatten().find_map(|call| call.arguments.find_keyword(keyword));
-            given.is_some_and(|keyword| scope.eval(&keyword.value).truth() != Some(false))
+            given.map(|keyword| &keyword.value)
         };
+        let flag =
+            |keyword: &str| value(keyword).is_some_and(|value| scope.eval(value).truth() != Some(false));
         if let Some(call) = raw.call {
             let is_field = callee(call) == Some("Field");
             for (position, argument) in inner.unwrap_or(call).arguments.args.iter().enumerate() {
@@ -119,54 +85,31 @@ impl Models<'_> {
         let has = |wanted: &[&str]| {
             types.split_whitespace().any(|word| wanted.contains(&word.rsplit('.').next().unwrap_or(word)))
         };
-        let is_enum = types.split_whitespace().any(|word| {
-            let last = word.rsplit('.').next().unwrap_or(word);
-            last.to_lowercase().ends_with("enum") || self.enums.contains(last)
-        });
-        let lower = name.to_lowercase();
         if !given && has(&["str"]) {
             declared = Some(Type::string());
         }
-        let ends_with = |name: &str, words: &[&str]| {
-            words.iter().any(|word| {
-                name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
-            })
+        let holds = if has(&["Uuid", "UUID", "GUID"]) {
+            Holds::Uuid
+        } else if has(&["DateTime", "Date", "TIMESTAMP", "datetime", "date", "UtcDateTime", "UTCDateTime"]) {
+            Holds::Date
+        } else if has(&["String", "Text", "Unicode", "UnicodeText", "VARCHAR", "str", "TEXT"]) {
+            Holds::Text
+        } else {
+            Holds::Other
         };
-        let few_by_name = ends_with(&lower, FEW)
-            || lower.strip_suffix("_id").is_some_and(|thing| ends_with(thing, FEW_THINGS))
-            || lower.starts_with("is_")
-            || lower.starts_with("has_")
-            // What is called by a name was named by people, one by one.
-            || foreign.as_ref().is_some_and(|(_, column)| column == "name");
         let column = ModelColumn {
-            few_values: is_enum
-                || has(&[
-                    "Boolean",
-                    "BOOLEAN",
-                    "bool",
-                    "Literal",
-                    "JSON",
-                    "JSONB",
-                    "LargeBinary",
-                    "bytes",
-                    "ARRAY",
-                    "Geometry",
-                    "Geography",
-                    "SmallInteger",
-                ])
-                || few_by_name,
-            temporal: has(&[
-                "DateTime",
-                "Date",
-                "TIMESTAMP",
-                "datetime",
-                "date",
-                "UtcDateTime",
-                "UTCDateTime",
-            ]),
-            text: has(&["String", "Text", "Unicode", "UnicodeText", "VARCHAR", "str", "TEXT"]),
+            nullable: !flag("primary_key")
+                && match value("nullable") {
+                    Some(value) => scope.eval(value).truth() != Some(false),
+                    None => raw.annotation.is_none() || has(&["Optional", "None"]),
+                },
+            has_default: DEFAULTS
+                .iter()
+                .any(|keyword| value(keyword).is_some_and(|value| !value.is_none_literal_expr())),
+            holds,
             type_: declared,
             foreign,
+            own,
             call: raw.call.filter(|_| own).map(Ranged::range),
             name,
         };

@@ -100,20 +100,30 @@ pub(super) struct ModelTable {
     pub(super) place: TextRange,
 }
 
+/// What a column holds, as the words of its declaration say, whosever types those are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    Date,
+    Text,
+    Uuid,
+    Other,
+}
+
 /// A column.
 #[derive(Debug, Clone)]
 pub(super) struct ModelColumn {
     pub(super) name: String,
-    /// It can only have few values, or nobody looks for whole ones.
-    pub(super) few_values: bool,
+    pub(super) nullable: bool,
+    /// Rows get a value of it when they are made.
+    pub(super) has_default: bool,
     /// Its type, where that is SQLAlchemy's own.
     pub(super) type_: Option<Type>,
-    /// It holds a date or a time.
-    pub(super) temporal: bool,
-    pub(super) text: bool,
+    pub(super) holds: Holds,
     /// The table and column that it references.
     pub(super) foreign: Option<(TableName, String)>,
-    /// The call that declares it, in the class of the table itself.
+    /// The class of the table declares it, not one of its bases.
+    pub(super) own: bool,
+    /// The call that does.
     pub(super) call: Option<TextRange>,
 }
 

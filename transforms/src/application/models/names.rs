@@ -54,6 +54,7 @@ pub(super) fn words(expression: &Expr, out: &mut String) {
                 out.push_str(&format!(" {word}"));
             }
         }
+        Expr::NoneLiteral(_) => out.push_str(" None"),
         other => out.push_str(&format!(" {}", dotted(other))),
     }
 }

@@ -187,6 +187,7 @@ impl<'a> Reader<'_, 'a> {
                         for value in values {
                             add(&mut query, value);
                         }
+                        query.rows = name == "select";
                         Value::Query(Box::new(query))
                     }
                     _ if unclear => Value::Unclear(format!("a method `{name}` of a model")),
@@ -334,6 +335,7 @@ impl<'a> Reader<'_, 'a> {
                 value => add(&mut query, value),
             }
         }
+        query.rows &= matches!(name, "select" | "query");
         Some(Value::Query(Box::new(query)))
     }
 }

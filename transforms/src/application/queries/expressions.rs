@@ -244,6 +244,7 @@ impl<'a> Reader<'_, 'a> {
                     None if name == "query" => {
                         let mut query = Query::begin(range);
                         query.entities.push(entity);
+                        query.rows = true;
                         Value::Query(Box::new(query))
                     }
                     None if name == "__table__" => Value::Entity(Entity { model: None, ..entity }),

@@ -184,6 +184,7 @@ impl<'a> Reader<'_, 'a> {
                 return Value::Plain;
             }
             _ if RUN.contains(&name) => {
+                query.rows &= !matches!(name, "count" | "delete" | "update" | "yield_per" | "partitions");
                 if name == "paginate" {
                     query.limited = true;
                 }
@@ -228,20 +229,24 @@ impl<'a> Reader<'_, 'a> {
 
 /// What a query selects, or from what.
 pub(super) fn add(query: &mut Query, value: Value) {
+    let Query { entities, rows, unclear, .. } = query;
     let mut push = |entity: Entity| {
-        if !query.entities.contains(&entity) {
-            query.entities.push(entity);
+        if !entities.contains(&entity) {
+            entities.push(entity);
         }
     };
     match value {
-        Value::Entity(entity) | Value::Columns(entity) | Value::Column(entity, _) => push(entity),
-        Value::Of(entities) => entities.into_iter().for_each(push),
+        Value::Entity(entity) | Value::Columns(entity) | Value::Column(entity, _) => {
+            push(entity);
+            *rows = true;
+        }
+        Value::Of(of) => of.into_iter().for_each(push),
         Value::Conditions(conditions) => conditions.into_iter().for_each(|condition| push(condition.entity)),
         Value::Unclear(reason) => {
-            query.unclear.get_or_insert(reason);
+            unclear.get_or_insert(reason);
         }
         Value::Relationship(..) | Value::Query(_) => {
-            query.unclear.get_or_insert_with(|| "it selects something else than a model".to_owned());
+            unclear.get_or_insert_with(|| "it selects something else than a model".to_owned());
         }
         Value::Plain | Value::Few => {}
     }

@@ -41,6 +41,8 @@ pub(super) struct Query {
     pub(super) unclear: Option<String>,
     /// A part of another query.
     pub(super) inner: bool,
+    /// The rows themselves are wanted: they are not counted, nor changed.
+    rows: bool,
 }
 
 impl Query {
@@ -55,7 +57,15 @@ impl Query {
             grouped: false,
             unclear: None,
             inner: false,
+            rows: false,
         }
+    }
+
+    /// The table of which it fetches all rows, however many there are.
+    pub(super) fn whole(&self) -> Option<&TableName> {
+        let [entity] = &self.entities[..] else { return None };
+        let is_partial = self.filtered || self.limited || self.grouped || self.inner || !self.rows;
+        (self.unclear.is_none() && self.conditions.is_empty() && !is_partial).then_some(&entity.table)
     }
 }
 
@@ -213,6 +223,7 @@ fn common(a: &Query, b: &Query) -> Query {
         query.order = None;
     }
     query.limited = a.limited && b.limited;
+    query.rows = a.rows && b.rows;
     query.grouped |= b.grouped;
     query.filtered |= b.filtered;
     query.unclear = a.unclear.clone().or_else(|| b.unclear.clone());

@@ -1,0 +1,297 @@
+//! Which tables grow, and which of their columns have many values.
+//!
+//! An index helps where there are many rows, and few of them have the value that is looked for. Neither is written
+//! down, but what a table is for shows in what it references, in the dates that its rows get, and in how it is read.
+//!
+//! **Architecture Invariant:** a table grows, and a column has many values, when something says so. Where nothing
+//! does, no index is missing.
+
+use std::collections::BTreeSet;
+
+use super::models::{Holds, ModelColumn, ModelTable, Models, PRIMARY};
+use super::queries::Key;
+use crate::catalog::Catalog;
+use crate::operations::{Column, IndexElement, TableName};
+use crate::types::{Base, Type};
+
+/// The tables of an application that grow, and what is known of their columns.
+#[derive(Debug)]
+pub(super) struct Sizes<'a> {
+    models: &'a Models<'a>,
+    database: Option<&'a Catalog>,
+    /// The names of dates that a base gives to everything, so that they say nothing.
+    kept_of_all: BTreeSet<&'a str>,
+    growing: BTreeSet<TableName>,
+}
+
+/// What a table refers to, with a foreign key or by the name of a column.
+struct Reference {
+    to: TableName,
+    /// Each row has one.
+    obligatory: bool,
+}
+
+/// A column as the database and the model know it: one may lack what a base of another package declares, the other
+/// what the program fills in.
+struct Known<'a> {
+    name: &'a str,
+    model: Option<&'a ModelColumn>,
+    database: Option<&'a Column>,
+}
+
+/// The last word of columns whose values are made to tell one thing from all others.
+const IDENTITIES: &[&str] = &[
+    "checksum",
+    "digest",
+    "email",
+    "filename",
+    "fingerprint",
+    "guid",
+    "hash",
+    "md5",
+    "path",
+    "sha1",
+    "sha256",
+    "slug",
+    "token",
+    "uri",
+    "url",
+    "uuid",
+];
+
+/// Columns that only people have.
+const OF_PEOPLE: &[&str] = &["email", "e_mail", "password_hash", "username"];
+
+/// What the names of dates begin with that say when a row came to be.
+const BEGINNINGS: &[&str] = &["added", "creat", "insert", "start_time", "started", "timestamp"];
+
+/// What the names of dates begin with that become others while a row is there.
+const LATER: &[&str] = &["changed", "delet", "last", "modif", "updat"];
+
+/// What the names of columns begin with that only say who was at work.
+const AUTHORS: &[&str] = &["changed", "creat", "modif", "updat"];
+
+impl<'a> Sizes<'a> {
+    /// `whole` are the tables that are read from the first row to the last, `small` those that were said to be.
+    pub(super) fn new(
+        models: &'a Models<'a>,
+        database: Option<&'a Catalog>,
+        whole: &BTreeSet<TableName>,
+        small: &[String],
+    ) -> Self {
+        let mut sizes = Self { models, database, kept_of_all: BTreeSet::new(), growing: BTreeSet::new() };
+        for (name, table) in models.tables.iter().filter(|(_, table)| is_named(table)) {
+            let columns = columns(database, name, table);
+            let dates = columns.iter().filter(|column| column.is_date() && !column.is_own());
+            sizes.kept_of_all.extend(dates.map(|column| column.name));
+        }
+        let mut rest: Vec<_> = models
+            .tables
+            .iter()
+            .filter(|(name, _)| !small.contains(&name.name) && !small.contains(&name.to_string()))
+            .collect();
+        loop {
+            let (grown, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|(name, table)| sizes.must_grow(name, table, whole));
+            if grown.is_empty() {
+                return sizes;
+            }
+            sizes.growing.extend(grown.into_iter().map(|(name, _)| name.clone()));
+            rest = others;
+        }
+    }
+
+    /// Whether there are more rows in a table the longer the application is used.
+    pub(super) fn grows(&self, table: &TableName) -> bool {
+        self.growing.contains(table)
+    }
+
+    /// Whether few rows of a table have the same value of a key.
+    pub(super) fn has_many_values(&self, table: &TableName, key: &Key) -> bool {
+        let name = key.column();
+        let Some(known) = self.models.tables.get(table) else { return false };
+        let columns = columns(self.database, table, known);
+        let Some(column) = columns.iter().find(|column| column.name == name) else { return false };
+        if is_unique(known, name) || column.is_temporal() {
+            return true;
+        }
+        // Not more than there are rows in that table.
+        if let Some(to) = self.reference(table, column) {
+            return self.grows(&to);
+        }
+        name == "id" || column.is_uuid() || IDENTITIES.iter().any(|word| ends_with(name, word))
+    }
+
+    /// Whether a column says when a row came to be: what came before that, or after, are other rows each time.
+    pub(super) fn is_beginning(&self, table: &TableName, key: &Key) -> bool {
+        let Key::Column(name) = key else { return false };
+        self.models.tables.get(table).is_some_and(|known| {
+            columns(self.database, table, known)
+                .iter()
+                .any(|column| column.name == name && column.is_beginning())
+        })
+    }
+
+    /// Whether a table grows, as far as is known which others do.
+    fn must_grow(&self, name: &TableName, table: &ModelTable, whole: &BTreeSet<TableName>) -> bool {
+        let columns = columns(self.database, name, table);
+        let references = self.references(name, &columns);
+        let is_association =
+            references.len() > 1 && columns.iter().all(|column| column.is_foreign() || column.name == "id");
+        let mut growing = references.iter().filter(|reference| self.grows(&reference.to));
+        // Of each row there, there are some here.
+        if growing.any(|reference| reference.obligatory || is_association) || is_of_people(&columns) {
+            return true;
+        }
+        if is_named(table) {
+            return false;
+        }
+        let is_dated = columns
+            .iter()
+            .any(|column| column.is_date() && (column.is_own() || !self.kept_of_all.contains(column.name)));
+        is_dated
+            && (references.iter().any(|reference| self.grows(&reference.to))
+                // Who reads all rows counts on few.
+                || !whole.contains(name))
+    }
+
+    /// What a table refers to, but for itself, and those who made its rows.
+    fn references(&self, name: &TableName, columns: &[Known]) -> Vec<Reference> {
+        columns
+            .iter()
+            .filter(|column| !AUTHORS.iter().any(|word| column.name.starts_with(word)))
+            .filter_map(|column| {
+                let to = self.reference(name, column)?;
+                (to != *name).then(|| Reference { to, obligatory: !column.is_nullable() })
+            })
+            .collect()
+    }
+
+    /// What a column references: with a foreign key, or by its name. `author_user_id` is the id of a `user`.
+    fn reference(&self, table: &TableName, column: &Known) -> Option<TableName> {
+        if let Some((to, _)) = column.model.and_then(|model| model.foreign.as_ref()) {
+            return Some(to.clone());
+        }
+        let thing = column.name.strip_suffix("_id").or_else(|| column.name.strip_suffix("_uuid"))?;
+        if ends_with(thing, "parent") {
+            return Some(table.clone());
+        }
+        let starts = [0].into_iter().chain(thing.match_indices('_').map(|(at, _)| at + 1));
+        starts.map(|start| &thing[start..]).find_map(|thing| {
+            let plural =
+                thing.strip_suffix('y').map_or_else(|| format!("{thing}s"), |stem| format!("{stem}ies"));
+            [thing, plural.as_str(), format!("{thing}es").as_str()]
+                .into_iter()
+                .map(|name| TableName::new(table.schema.as_deref(), name))
+                .find(|name| self.models.tables.contains_key(name))
+        })
+    }
+}
+
+/// The columns of a table.
+fn columns<'a>(database: Option<&'a Catalog>, name: &TableName, table: &'a ModelTable) -> Vec<Known<'a>> {
+    let database = database.and_then(|database| database.table(name));
+    let database = database.map(|table| table.columns.as_slice()).unwrap_or_default();
+    let mut columns: Vec<_> = table
+        .columns
+        .iter()
+        .map(|model| Known {
+            name: &model.name,
+            model: Some(model),
+            database: database.iter().find(|column| column.name == model.name),
+        })
+        .collect();
+    let others = database.iter().filter(|column| table.columns.iter().all(|model| model.name != column.name));
+    columns.extend(others.map(|column| Known { name: &column.name, model: None, database: Some(column) }));
+    columns
+}
+
+/// Whether what a table holds is told apart by a name: somebody thought of it.
+fn is_named(table: &ModelTable) -> bool {
+    let keys = table.indexes.iter().filter(|known| known.index.unique);
+    let keys: Vec<_> = keys
+        .filter_map(|known| match &known.index.elements[..] {
+            // What rows are numbered by is not what they are told apart by.
+            [IndexElement::Column(column)]
+                if known.name.as_deref() != Some(PRIMARY) || column.ends_with("name") =>
+            {
+                Some(column)
+            }
+            _ => None,
+        })
+        .collect();
+    !keys.is_empty() && keys.iter().all(|column| column.ends_with("name"))
+}
+
+impl Known<'_> {
+    /// Whether it was thought of for this table.
+    fn is_own(&self) -> bool {
+        self.model.is_some_and(|model| model.own)
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.model.is_some_and(|model| model.foreign.is_some())
+    }
+
+    /// The type that the database has, or else the model.
+    fn type_(&self) -> Option<Type> {
+        let known = self.database.and_then(|column| column.type_.as_deref()).map(Type::read);
+        known.filter(Type::is_known).or_else(|| self.model?.type_.clone())
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.model.is_none_or(|model| model.nullable) && self.database.is_none_or(|column| column.nullable)
+    }
+
+    fn is_temporal(&self) -> bool {
+        self.model.is_some_and(|model| model.holds == Holds::Date)
+            || self.type_().is_some_and(|type_| type_.is_temporal())
+    }
+
+    /// Whether it is a date that each row has, or one that is called as if.
+    fn is_date(&self) -> bool {
+        let is_filled = self.model.is_some_and(|model| model.has_default)
+            || self.database.is_some_and(|column| column.server_default.is_some());
+        let is_called_so = BEGINNINGS.iter().any(|word| self.name.starts_with(word));
+        if self.is_temporal() {
+            return is_called_so || is_filled || !self.is_nullable();
+        }
+        // Seconds since 1970, or milliseconds.
+        let numbers = [Base::Builtin("bigint"), Base::Builtin("double precision"), Base::Builtin("numeric")];
+        is_called_so && self.type_().is_some_and(|type_| numbers.contains(&type_.base))
+    }
+
+    /// Whether it is a date that stays as it is.
+    fn is_beginning(&self) -> bool {
+        self.is_date() && !LATER.iter().any(|word| self.name.starts_with(word))
+    }
+
+    /// Whether it holds a UUID, perhaps as a text.
+    fn is_uuid(&self) -> bool {
+        let is_called_so = ends_with(self.name, "id") || ends_with(self.name, "uuid");
+        let declared = self.model.and_then(|model| model.type_.clone());
+        self.model.is_some_and(|model| model.holds == Holds::Uuid)
+            || declared.into_iter().chain(self.type_()).any(|type_| {
+                type_.base == Base::Builtin("uuid")
+                    || is_called_so && matches!(type_.modifiers[..], [32 | 36])
+            })
+    }
+}
+
+/// Whether a column alone is unique.
+pub(super) fn is_unique(table: &ModelTable, name: &str) -> bool {
+    table.indexes.iter().any(|known| {
+        known.index.unique
+            && matches!(&known.index.elements[..], [IndexElement::Column(column)] if column == name)
+    })
+}
+
+/// Whether a table holds people.
+fn is_of_people(columns: &[Known]) -> bool {
+    columns.iter().any(|column| OF_PEOPLE.contains(&column.name))
+}
+
+/// Whether a name is a word, or its last one is.
+fn ends_with(name: &str, word: &str) -> bool {
+    name.to_lowercase().strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+}
