@@ -206,7 +206,8 @@ fn columns<'a>(database: Option<&'a Catalog>, name: &TableName, table: &'a Model
     columns
 }
 
-/// Whether what a table holds is told apart by a name: somebody thought of it.
+/// Whether what a table holds is told apart by a name: somebody thought of it. Where things may have none, they are
+/// told apart by another key, if there is one.
 fn is_named(table: &ModelTable) -> bool {
     let keys = table.indexes.iter().filter(|known| known.index.unique);
     let keys: Vec<_> = keys
@@ -220,7 +221,9 @@ fn is_named(table: &ModelTable) -> bool {
             _ => None,
         })
         .collect();
-    !keys.is_empty() && keys.iter().all(|column| column.ends_with("name"))
+    let has_always = |name: &str| table.columns.iter().any(|column| column.name == name && !column.nullable);
+    let mut names = keys.iter().filter(|column| column.ends_with("name")).peekable();
+    names.peek().is_some() && (names.clone().count() == keys.len() || names.any(|name| has_always(name)))
 }
 
 impl Known<'_> {
