@@ -231,11 +231,11 @@ impl<'a> Driver<'a> {
             Message::Done { error: None, versions: Some(versions), .. } => driver.versions = versions,
             Message::Done { error: Some(error), place, .. } => {
                 let place = place.map(|place| format!("{}: ", driver.shown(&place))).unwrap_or_default();
-                let hint = if error.starts_with("ModuleNotFoundError") || error.starts_with("ImportError") {
-                    "\nhint: name a Python that has it with `--python PATH`, or let it be replaced with `--stub-imports`"
-                } else if environment.stub_imports.is_some() {
+                let hint = if environment.stub_imports.is_some() {
                     "\nhint: what can be found is not replaced, and may need what is: replace all of the package with \
                      `--stub-imports=PACKAGE`, or name a Python in which it is installed with `--python PATH`"
+                } else if error.starts_with("ModuleNotFoundError") || error.starts_with("ImportError") {
+                    "\nhint: name a Python that has it with `--python PATH`, or let it be replaced with `--stub-imports`"
                 } else {
                     ""
                 };
