@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ruff_python_ast::{
-    BoolOp, CmpOp, Expr, ExprBinOp, ExprCall, InterpolatedStringElement, Operator, StringFlags, UnaryOp,
+    BoolOp, CmpOp, Expr, ExprBinOp, ExprCall, ExprListComp, InterpolatedStringElement, Operator, StringFlags,
+    UnaryOp,
 };
 use ruff_text_size::Ranged;
 
@@ -181,6 +182,7 @@ impl Scope {
             Expr::List(list) => self.list(&list.elts, dialect),
             Expr::Tuple(tuple) => self.list(&tuple.elts, dialect),
             Expr::Set(set) => self.list(&set.elts, dialect),
+            Expr::ListComp(comprehension) => self.comprehension(comprehension, dialect),
             Expr::Dict(dict) => {
                 let mut items = Vec::with_capacity(dict.items.len());
                 for item in &dict.items {
@@ -255,6 +257,26 @@ impl Scope {
             Expr::Call(call) => self.call(call, dialect),
             _ => Value::Unknown,
         }
+    }
+
+    /// `[(table, f"ix_{table}") for table in TABLES]`
+    fn comprehension(&self, comprehension: &ExprListComp, dialect: Option<&'static str>) -> Value {
+        let [generator] = &comprehension.generators[..] else { return Value::Unknown };
+        let Value::List(values) = self.eval_for(&generator.iter, dialect) else { return Value::Unknown };
+        let mut inner = self.clone();
+        let mut found = Vec::new();
+        for value in values {
+            inner.assign(&generator.target, &value);
+            let conditions = generator.ifs.iter().map(|test| inner.eval_for(test, dialect).truth());
+            match conditions.collect::<Option<Vec<_>>>() {
+                Some(holds) if holds.iter().all(|holds| *holds) => {
+                    found.push(inner.eval_for(&comprehension.elt, dialect));
+                }
+                Some(_) => {}
+                None => return Value::Unknown,
+            }
+        }
+        Value::List(found)
     }
 
     fn binary(&self, binary: &ExprBinOp, dialect: Option<&'static str>) -> Value {
