@@ -59,6 +59,15 @@ fn queries(statistics: &application::Statistics) -> String {
     if others > 0 {
         let _ = writeln!(text, "{others:>6}  for other reasons");
     }
+    if !statistics.small.is_empty() {
+        let number = super::count(statistics.small.len(), "table");
+        let names: Vec<String> = statistics.small.iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "{number} taken for small, since nothing says that more rows come: {}",
+            names.join(", ")
+        );
+    }
     text
 }
 

@@ -111,6 +111,8 @@ pub struct Statistics {
     pub understood: usize,
     /// Why the others were not, with how many.
     pub reasons: BTreeMap<String, usize>,
+    /// The tables that queries look in, but of which nothing says that they grow.
+    pub small: BTreeSet<TableName>,
 }
 
 /// What was found in an application.
@@ -219,7 +221,9 @@ impl Application {
             let found = patterns::of_query(query, &models, &served, &sizes);
             patterns.extend(found.into_iter().map(|pattern| (pattern, place)));
         }
-        patterns.retain(|(pattern, _)| sizes.grows(&pattern.table));
+        let (patterns, small): (Vec<_>, Vec<_>) =
+            patterns.into_iter().partition(|(pattern, _)| sizes.grows(&pattern.table));
+        report.statistics.small = small.into_iter().map(|(pattern, _)| pattern.table).collect();
         let template = Template::learn(database, &models);
         let study = Study { files: &self.files, models, database, settings, patterns, template };
         for rule in RULES {

@@ -60,7 +60,19 @@ const IDENTITIES: &[&str] = &[
 ];
 
 /// Columns that only people have.
-const OF_PEOPLE: &[&str] = &["email", "e_mail", "password_hash", "username"];
+const OF_PEOPLE: &[&str] = &[
+    "e_mail",
+    "email",
+    "email_address",
+    "first_name",
+    "full_name",
+    "fullname",
+    "hashed_password",
+    "last_name",
+    "password_hash",
+    "surname",
+    "username",
+];
 
 /// What the names of dates begin with that say when a row came to be.
 const BEGINNINGS: &[&str] = &["added", "creat", "insert", "start_time", "started", "timestamp"];
@@ -139,8 +151,10 @@ impl<'a> Sizes<'a> {
         let is_association =
             references.len() > 1 && columns.iter().all(|column| column.is_foreign() || column.name == "id");
         let mut growing = references.iter().filter(|reference| self.grows(&reference.to));
-        // Of each row there, there are some here.
-        if growing.any(|reference| reference.obligatory || is_association) || is_of_people(&columns) {
+        // Of each row there, there are some here; and what may belong to people is there for all of them.
+        if growing.any(|reference| reference.obligatory || is_association || self.holds_people(&reference.to))
+            || is_of_people(&columns)
+        {
             return true;
         }
         if is_named(table) {
@@ -153,6 +167,11 @@ impl<'a> Sizes<'a> {
             && (references.iter().any(|reference| self.grows(&reference.to))
                 // Who reads all rows counts on few.
                 || !whole.contains(name))
+    }
+
+    fn holds_people(&self, table: &TableName) -> bool {
+        let known = self.models.tables.get(table);
+        known.is_some_and(|known| is_of_people(&columns(self.database, table, known)))
     }
 
     /// What a table refers to, but for itself, and those who made its rows.

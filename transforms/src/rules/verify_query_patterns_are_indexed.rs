@@ -11,14 +11,15 @@
 //!
 //! An index is missing only where something says that the table grows, and that few of its rows are looked for:
 //!
-//! - A table grows whose rows belong to those of another one that does (`ForeignKey`, not `NULL`), which holds people
-//!   (`email`), or whose rows have a date; unless the application reads it whole somewhere, its rows are told apart by
-//!   a unique name, or the date comes from a base that gives it to such tables, too.
+//! - A table grows whose rows belong to those of another one that does (`ForeignKey`, not `NULL`) or may belong to
+//!   people, which holds people (`email`), or whose rows have a date; unless the application reads it whole somewhere,
+//!   its rows are told apart by a unique name, or the date comes from a base that gives it to such tables, too.
 //! - A column has many values if it references a table that grows, with a `ForeignKey` or by its name (`author_id`), or
 //!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`.
 //! - `small-tables` don't grow, whatever they look like.
 //!
-//! Nothing is reported that was not resolved; `--statistics` says how many queries were, and why others were not.
+//! Nothing is reported that was not resolved; `--statistics` says how many queries were, why others were not, and which
+//! tables are taken for small.
 //! One line each says where models and migrations don't have the same indexes.
 //!
 //! It is checked where application files are named (`safemig check src/`), or where it is selected by name.
