@@ -1,6 +1,7 @@
 //! What the rules and the layout have to know about the project.
 
 use crate::naming::convention::Convention;
+use crate::operations::TableName;
 
 /// A version, as far as it matters here.
 pub type Version = (u32, u32, u32);
@@ -99,6 +100,14 @@ pub struct Settings {
     pub support_module: Option<String>,
     /// A suppression that does not say why has no effect.
     pub require_ignore_reason: bool,
+}
+
+impl Settings {
+    /// Whether a table was said to be short.
+    #[must_use]
+    pub fn is_small(&self, table: &TableName) -> bool {
+        self.small_tables.contains(&table.name) || self.small_tables.contains(&table.to_string())
+    }
 }
 
 /// The most columns that the key of a non-unique index should have, at least 1.

@@ -407,11 +407,10 @@ fn without_marks(text: &str) -> String {
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
-        let is_mark = shown.rsplit_once('{').is_some_and(|(_, name)| is_name(name))
-            && part.split_once('}').is_some_and(|(mark, _)| is_name(mark));
-        match part.split_once('}').filter(|_| is_mark) {
-            Some((_, rest)) => shown.extend(["}", rest]),
-            None => shown.extend(["@", part]),
+        let follows_name = shown.rsplit_once('{').is_some_and(|(_, name)| is_name(name));
+        match part.split_once('}') {
+            Some((mark, rest)) if follows_name && is_name(mark) => shown.extend(["}", rest]),
+            _ => shown.extend(["@", part]),
         }
     }
     shown

@@ -214,7 +214,7 @@ impl Application {
             }
         }
         let whole: BTreeSet<_> = understood.iter().filter_map(|(_, query)| query.whole().cloned()).collect();
-        let sizes = Sizes::new(&models, database, &whole, &settings.small_tables);
+        let sizes = Sizes::new(&models, database, &whole, settings);
         let mut patterns = patterns::of_relationships(&models, &sizes);
         for (file, query) in &understood {
             let place = (*file, query.range);

@@ -6,7 +6,7 @@ use ruff_text_size::TextRange;
 
 use super::models::{Attribute, Holds, Models};
 use super::queries::{Comparison, Entity, Key, Query};
-use super::size::{self, Sizes};
+use super::size::Sizes;
 use crate::catalog::{Catalog, Index};
 use crate::operations::{IndexElement, IndexOptions, TableName};
 use crate::revision::NewIndex;
@@ -207,7 +207,7 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served, sizes: &
 /// Whether a column alone is unique.
 fn is_unique(table: &TableName, key: &Key, models: &Models) -> bool {
     let Key::Column(name) = key else { return false };
-    models.tables.get(table).is_some_and(|known| size::is_unique(known, name))
+    models.tables.get(table).is_some_and(|known| known.is_unique(name))
 }
 
 /// Whether a value of a column stands for a row, of its own table or of another.

@@ -6,19 +6,20 @@
 //! **Architecture Invariant:** a table grows, and a column has many values, when something says so. Where nothing
 //! does, no index is missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::models::{Holds, ModelColumn, ModelTable, Models, PRIMARY};
 use super::queries::Key;
 use crate::catalog::Catalog;
 use crate::operations::{Column, IndexElement, TableName};
+use crate::settings::Settings;
 use crate::types::{Base, Type};
 
 /// The tables of an application that grow, and what is known of their columns.
 #[derive(Debug)]
 pub(super) struct Sizes<'a> {
     models: &'a Models<'a>,
-    database: Option<&'a Catalog>,
+    columns: BTreeMap<&'a TableName, Vec<Known<'a>>>,
     /// The names of dates that a base gives to everything, so that they say nothing.
     kept_of_all: BTreeSet<&'a str>,
     growing: BTreeSet<TableName>,
@@ -33,6 +34,7 @@ struct Reference {
 
 /// A column as the database and the model know it: one may lack what a base of another package declares, the other
 /// what the program fills in.
+#[derive(Debug)]
 struct Known<'a> {
     name: &'a str,
     model: Option<&'a ModelColumn>,
@@ -84,24 +86,21 @@ const LATER: &[&str] = &["changed", "delet", "last", "modif", "updat"];
 const AUTHORS: &[&str] = &["changed", "creat", "modif", "updat"];
 
 impl<'a> Sizes<'a> {
-    /// `whole` are the tables that are read from the first row to the last, `small` those that were said to be.
+    /// `whole` are the tables that are read from the first row to the last.
     pub(super) fn new(
         models: &'a Models<'a>,
         database: Option<&'a Catalog>,
         whole: &BTreeSet<TableName>,
-        small: &[String],
+        settings: &Settings,
     ) -> Self {
-        let mut sizes = Self { models, database, kept_of_all: BTreeSet::new(), growing: BTreeSet::new() };
-        for (name, table) in models.tables.iter().filter(|(_, table)| is_named(table)) {
-            let columns = columns(database, name, table);
-            let dates = columns.iter().filter(|column| column.is_date() && !column.is_own());
-            sizes.kept_of_all.extend(dates.map(|column| column.name));
-        }
-        let mut rest: Vec<_> = models
-            .tables
-            .iter()
-            .filter(|(name, _)| !small.contains(&name.name) && !small.contains(&name.to_string()))
-            .collect();
+        let known = models.tables.iter().map(|(name, table)| (name, columns(database, name, table)));
+        let columns: BTreeMap<_, _> = known.collect();
+        let named = models.tables.iter().filter(|(_, table)| is_named(table));
+        let dates = named.flat_map(|(name, _)| columns.get(name).into_iter().flatten());
+        let dates = dates.filter(|column| column.is_date() && !column.is_own());
+        let kept_of_all = dates.map(|column| column.name).collect();
+        let mut sizes = Self { models, columns, kept_of_all, growing: BTreeSet::new() };
+        let mut rest: Vec<_> = models.tables.iter().filter(|(name, _)| !settings.is_small(name)).collect();
         loop {
             let (grown, others): (Vec<_>, Vec<_>) =
                 rest.into_iter().partition(|(name, table)| sizes.must_grow(name, table, whole));
@@ -122,9 +121,10 @@ impl<'a> Sizes<'a> {
     pub(super) fn has_many_values(&self, table: &TableName, key: &Key) -> bool {
         let name = key.column();
         let Some(known) = self.models.tables.get(table) else { return false };
-        let columns = columns(self.database, table, known);
-        let Some(column) = columns.iter().find(|column| column.name == name) else { return false };
-        if is_unique(known, name) || column.is_temporal() {
+        let Some(column) = self.columns(table).iter().find(|column| column.name == name) else {
+            return false;
+        };
+        if known.is_unique(name) || column.is_temporal() {
             return true;
         }
         // Not more than there are rows in that table.
@@ -137,23 +137,25 @@ impl<'a> Sizes<'a> {
     /// Whether a column says when a row came to be: what came before that, or after, are other rows each time.
     pub(super) fn is_beginning(&self, table: &TableName, key: &Key) -> bool {
         let Key::Column(name) = key else { return false };
-        self.models.tables.get(table).is_some_and(|known| {
-            columns(self.database, table, known)
-                .iter()
-                .any(|column| column.name == name && column.is_beginning())
-        })
+        self.columns(table).iter().any(|column| column.name == name && column.is_beginning())
+    }
+
+    /// None of a table that no model declares.
+    fn columns(&self, table: &TableName) -> &[Known<'a>] {
+        self.columns.get(table).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether a table grows, as far as is known which others do.
     fn must_grow(&self, name: &TableName, table: &ModelTable, whole: &BTreeSet<TableName>) -> bool {
-        let columns = columns(self.database, name, table);
-        let references = self.references(name, &columns);
+        let columns = self.columns(name);
+        let references = self.references(name, columns);
         let is_association =
             references.len() > 1 && columns.iter().all(|column| column.is_foreign() || column.name == "id");
         let mut growing = references.iter().filter(|reference| self.grows(&reference.to));
         // Of each row there, there are some here; and what may belong to people is there for all of them.
-        if growing.any(|reference| reference.obligatory || is_association || self.holds_people(&reference.to))
-            || is_of_people(&columns)
+        if growing.any(|reference| {
+            reference.obligatory || is_association || is_of_people(self.columns(&reference.to))
+        }) || is_of_people(columns)
         {
             return true;
         }
@@ -167,11 +169,6 @@ impl<'a> Sizes<'a> {
             && (references.iter().any(|reference| self.grows(&reference.to))
                 // Who reads all rows counts on few.
                 || !whole.contains(name))
-    }
-
-    fn holds_people(&self, table: &TableName) -> bool {
-        let known = self.models.tables.get(table);
-        known.is_some_and(|known| is_of_people(&columns(self.database, table, known)))
     }
 
     /// What a table refers to, but for itself, and those who made its rows.
@@ -298,14 +295,6 @@ impl Known<'_> {
                     || is_called_so && matches!(type_.modifiers[..], [32 | 36])
             })
     }
-}
-
-/// Whether a column alone is unique.
-pub(super) fn is_unique(table: &ModelTable, name: &str) -> bool {
-    table.indexes.iter().any(|known| {
-        known.index.unique
-            && matches!(&known.index.elements[..], [IndexElement::Column(column)] if column == name)
-    })
 }
 
 /// Whether a table holds people.

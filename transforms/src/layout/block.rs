@@ -199,7 +199,7 @@ impl<'a> Layout<'a> {
         let newline = self.renderer.newline();
         let Some(first) = run.first() else { return String::new() };
         let op = self.prepared.get(&first.plan).map_or("op", |prepared| prepared.op.as_str()).to_owned();
-        let mut out = self.leading(first, current);
+        let mut out = self.leading(&first.gaps, first, current);
         // What others do for all of them.
         let is_empty = run
             .iter()
@@ -221,7 +221,7 @@ impl<'a> Layout<'a> {
         for (index, piece) in run.iter().enumerate() {
             let Some(prepared) = self.prepared.get(&piece.plan) else { continue };
             if index > 0 {
-                out.push_str(&self.leading(piece, &inner));
+                out.push_str(&self.leading(&piece.gaps, piece, &inner));
             }
             let mut lines = prepared.lines.before.clone();
             let end = self.renderer.line_end(piece.statement.end());
@@ -262,9 +262,9 @@ impl<'a> Layout<'a> {
         out
     }
 
-    /// The comments and blank lines in front of a piece, at the indentation that it gets.
-    fn leading(&self, piece: &Piece<'a>, to: &str) -> String {
-        let mut out = self.gaps(&piece.gaps, to);
+    /// The comments and blank lines in front of a piece, `gaps` of all or some of it, at the indentation that it gets.
+    fn leading(&self, gaps: &[(TextRange, &str)], piece: &Piece<'a>, to: &str) -> String {
+        let mut out = self.gaps(gaps, to);
         if let Some(comment) = piece.comment {
             out.push_str(&format!("{to}{comment}{}", self.renderer.newline()));
         }
@@ -298,8 +298,7 @@ impl<'a> Layout<'a> {
                 out.push_str(newline);
             }
             if index > 0 {
-                out.push_str(&self.gaps(inside, to));
-                out.extend(piece.comment.map(|comment| format!("{to}{comment}{newline}")));
+                out.push_str(&self.leading(inside, piece, to));
             }
             let range =
                 TextRange::new(piece.statement.start(), self.renderer.line_end(piece.statement.end()));

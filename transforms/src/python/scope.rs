@@ -417,17 +417,13 @@ impl Scope {
         match (name, self.eval_for(first, dialect)) {
             ("text" | "literal_column", Value::Str(sql)) => Value::Sql(sql),
             ("table" | "Table", Value::Str(name)) => {
-                match call
-                    .arguments
-                    .find_keyword("schema")
-                    .map(|schema| self.eval_for(&schema.value, dialect))
-                {
-                    None | Some(Value::None) => Value::Table { name, schema: None, call: call.range() },
-                    Some(Value::Str(schema)) => {
-                        Value::Table { name, schema: Some(schema), call: call.range() }
-                    }
-                    Some(_) => Value::Unknown,
-                }
+                let keyword = call.arguments.find_keyword("schema");
+                let schema = match keyword.map(|schema| self.eval_for(&schema.value, dialect)) {
+                    None | Some(Value::None) => None,
+                    Some(Value::Str(schema)) => Some(schema),
+                    Some(_) => return Value::Unknown,
+                };
+                Value::Table { name, schema, call: call.range() }
             }
             ("dedent" | "quoted_name" | "conv", Value::Str(text)) => Value::Str(text),
             _ => Value::Unknown,

@@ -42,10 +42,7 @@ impl Context<'_> {
     /// Whether locking the table hurts nobody: it is new, short, or about to be dropped anyway.
     #[must_use]
     pub fn may_lock(&self, table: &TableName) -> bool {
-        self.new_tables.contains(table)
-            || self.settings.small_tables.contains(&table.name)
-            || self.settings.small_tables.contains(&table.to_string())
-            || self.is_dropped_later(table)
+        self.new_tables.contains(table) || self.settings.is_small(table) || self.is_dropped_later(table)
     }
 
     /// Whether the running application can't know the table: this migration makes it, or does away

@@ -21,7 +21,7 @@ pub(super) use self::names::dotted;
 use self::names::imports;
 use super::File;
 use crate::catalog::Index;
-use crate::operations::{Functions, TableName};
+use crate::operations::{Functions, IndexElement, TableName};
 use crate::python::scope::Scope;
 use crate::types::Type;
 
@@ -98,6 +98,16 @@ pub(super) struct ModelTable {
     pub(super) class: Option<TextRange>,
     /// Where it is declared.
     pub(super) place: TextRange,
+}
+
+impl ModelTable {
+    /// Whether a column alone is unique.
+    pub(super) fn is_unique(&self, column: &str) -> bool {
+        self.indexes.iter().any(|known| {
+            known.index.unique
+                && matches!(&known.index.elements[..], [IndexElement::Column(name)] if name == column)
+        })
+    }
 }
 
 /// What a column holds, as the words of its declaration say, whosever types those are.

@@ -166,9 +166,8 @@ impl<'a> Walker<'a, '_> {
                 }
                 "create" | "drop" if let Some((definition, kind)) = self.table_method(call, frame) => {
                     self.walked.types.extend(foreign(definition, &frame.scope));
-                    let bind = call.arguments.find_argument_value("bind", 0);
-                    let is_bind = bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind);
-                    let receiver = if is_bind { Receiver::Bind } else { Receiver::Other };
+                    let receiver =
+                        if Self::is_given_bind(call, frame) { Receiver::Bind } else { Receiver::Other };
                     self.push(kind, call, receiver, statement, frame, alone);
                     true
                 }
@@ -186,8 +185,7 @@ impl<'a> Walker<'a, '_> {
     /// `sa.Enum(…).create(bind)`, also where the type has a name in this file.
     fn is_enum_with_bind(&self, call: &ExprCall, frame: &Frame<'a>) -> bool {
         let Expr::Attribute(attribute) = &*call.func else { return false };
-        let bind = call.arguments.find_argument_value("bind", 0);
-        bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind)
+        Self::is_given_bind(call, frame)
             && match &*attribute.value {
                 Expr::Name(name) => is_enum_name(name.id.as_str(), self.functions.module.body()),
                 value => is_enum(value),
@@ -212,6 +210,12 @@ impl<'a> Walker<'a, '_> {
             _ => return None,
         };
         Some((definition, kind))
+    }
+
+    /// `….create(bind)`
+    fn is_given_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
+        let bind = call.arguments.find_argument_value("bind", 0);
+        bind.is_some_and(|bind| frame.scope.eval(bind) == Value::Bind)
     }
 
     fn is_bind(call: &ExprCall, frame: &Frame<'a>) -> bool {
