@@ -102,7 +102,7 @@ pub(crate) fn may_edit(group: &Group, name: &str, entrances: &BTreeSet<Entrance>
     if let Some(other) = group.modules.iter().find(|other| other.path == file.path && other.name != name) {
         return Err(format!("{} is imported as `{name}` and as `{}`", file.shown, other.name));
     }
-    let root = &group.project.root;
+    let root = &group.project.source_root;
     let below =
         file.path.strip_prefix(root).or_else(|_| file.path.strip_prefix(root.parent().unwrap_or(root)));
     let foreign = |part: Component| FOREIGN.iter().any(|name| part.as_os_str() == *name);
@@ -131,7 +131,7 @@ pub(crate) fn may_edit(group: &Group, name: &str, entrances: &BTreeSet<Entrance>
 /// The file of a module, near the migrations: in the project, or in the package that the project is.
 fn file(name: &str, project: &AlembicProject) -> Option<PathBuf> {
     let relative = name.replace('.', "/");
-    let root = &project.root;
+    let root = &project.source_root;
     let source = root.join("src");
     let above = project.script_location.ancestors().take_while(|above| above.starts_with(root));
     let places = [root.as_path(), &source].into_iter().chain(root.parent()).chain(above);

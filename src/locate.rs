@@ -50,6 +50,9 @@ pub(crate) struct AlembicProject {
     /// `alembic.ini` is inside the script directory, the one above); without configuration the
     /// topmost package around the script directory.
     pub(crate) root: PathBuf,
+    /// What the project's own sources stand below: the outermost package around the root when that is a package
+    /// itself, as where `alembic.ini` is shipped with an application, else the root.
+    pub(crate) source_root: PathBuf,
     /// Where migrations can import the project's own modules from, as far as the configuration says:
     /// `prepend_sys_path`, the place of the package in `script_location = package:directory`, and for
     /// Flask-Migrate, whose `flask` does that, the root.
@@ -62,6 +65,7 @@ pub(crate) struct AlembicProject {
 impl AlembicProject {
     /// A directory of revision files about which nothing else is known.
     pub(crate) fn bare(directory: &Path) -> Self {
+        let root = topmost_package(directory).unwrap_or_else(|| directory.to_path_buf());
         Self {
             config_path: None,
             section: DEFAULT_SECTION.to_owned(),
@@ -70,7 +74,8 @@ impl AlembicProject {
             version_locations: vec![directory.to_path_buf()],
             recursive: false,
             file_template: None,
-            root: topmost_package(directory).unwrap_or_else(|| directory.to_path_buf()),
+            source_root: root.clone(),
+            root,
             import_roots: Vec::new(),
             notes: Vec::new(),
         }
@@ -223,16 +228,23 @@ fn without_configuration(directory: &Path) -> AlembicProject {
     let inside = directory.starts_with(&versions);
     let location =
         if inside || directory == script_location { versions.clone() } else { directory.to_path_buf() };
+    let root = topmost_package(script_location).unwrap_or_else(|| script_location.to_path_buf());
     AlembicProject {
+        source_root: root.clone(),
+        root,
         script_location: script_location.to_path_buf(),
         env_py: Some(script_location.join("env.py")),
         // Somebody keeps revisions in directories below `versions`, so Alembic must have been told
         // to read them.
         recursive: inside && directory != versions,
         version_locations: vec![location],
-        root: topmost_package(script_location).unwrap_or_else(|| script_location.to_path_buf()),
         ..AlembicProject::bare(directory)
     }
+}
+
+/// The outermost of the nested Python packages of which `root` is one, else the root.
+fn source_root(root: &Path) -> PathBuf {
+    topmost_package(root).filter(|_| is_package(root)).unwrap_or_else(|| root.to_path_buf())
 }
 
 /// The outermost of the nested Python packages that `directory` is, or is in.
@@ -373,6 +385,7 @@ impl Settings<'_> {
             recursive: self.flag("recursive_version_locations")?,
             file_template: self.text("file_template")?,
             root: root.to_path_buf(),
+            source_root: source_root(root),
             import_roots,
             notes: Vec::new(),
             script_location,
@@ -794,6 +807,18 @@ mod tests {
     }
 
     #[test]
+    fn sources_of_a_package_that_ships_its_configuration() {
+        let ini = ("app/db/alembic.ini", "[alembic]\nscript_location = %(here)s/m\n");
+        let packages = [("app/__init__.py", ""), ("app/db/__init__.py", ""), ("app/db/m/env.py", ""), ini];
+        let (_dir, root) = tree(&packages);
+        let project = found(&root.join("app/db"));
+        assert_eq!((project.root, project.source_root), (root.join("app/db"), root.join("app")));
+
+        let (_dir, root) = tree(&[packages[0], packages[2], ini]);
+        assert_eq!(found(&root.join("app/db")).source_root, root.join("app/db"));
+    }
+
+    #[test]
     fn found_from_a_directory_below() {
         let (_dir, root) = tree(&[
             ("alembic.ini", "[alembic]\nscript_location = m\n"),
@@ -863,6 +888,7 @@ mod tests {
             recursive: false,
             file_template: None,
             root: root.clone(),
+            source_root: root.clone(),
             import_roots: vec![root.clone()],
             notes: vec![],
         };

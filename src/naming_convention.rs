@@ -149,7 +149,7 @@ fn is_known(module: &str, project: &AlembicProject) -> bool {
     if top.is_empty() || WITHOUT.contains(&top) {
         return true; // a relative import, or a library
     }
-    let root = &project.root;
+    let root = &project.source_root;
     let has = |place: &Path| place.join(top).is_dir() || place.join(format!("{top}.py")).is_file();
     // Without a configuration the root is itself the package that is imported.
     root.file_name().is_some_and(|name| name == top)

@@ -279,8 +279,8 @@ fn read_applications(named: &BTreeSet<PathBuf>, wanted: &Wanted<'_>, found: &mut
     // Of projects inside of each other, a file belongs to the inner one.
     let home = |path: &PathBuf| {
         let around =
-            found.groups.iter().enumerate().filter(|(_, group)| path.starts_with(&group.project.root));
-        let inner = around.max_by_key(|(_, group)| group.project.root.as_os_str().len());
+            found.groups.iter().enumerate().filter(|(_, group)| path.starts_with(&group.project.source_root));
+        let inner = around.max_by_key(|(_, group)| group.project.source_root.as_os_str().len());
         inner.map_or_else(|| (found.groups.len() == 1).then_some(0), |(index, _)| Some(index))
     };
     let mut applications = Vec::new();
@@ -288,7 +288,7 @@ fn read_applications(named: &BTreeSet<PathBuf>, wanted: &Wanted<'_>, found: &mut
         let mine: BTreeSet<PathBuf> =
             named.iter().filter(|path| home(path) == Some(index)).cloned().collect();
         if !mine.is_empty() || named.is_empty() {
-            let root = &group.project.root;
+            let root = &group.project.source_root;
             applications.push(application::Files::read(
                 root,
                 &mine,

@@ -40,7 +40,7 @@ impl Sources {
             _ => return Self::default(),
         };
         let versions = project.version_locations.clone();
-        let mut walk = WalkBuilder::new(&project.root);
+        let mut walk = WalkBuilder::new(&project.source_root);
         walk.sort_by_file_name(Ord::cmp).filter_entry(move |entry| {
             let is_directory = entry.file_type().is_some_and(|kind| kind.is_dir());
             !is_directory || entry.depth() == 0 || !is_foreign(entry.path(), &versions)

@@ -51,10 +51,8 @@ impl Served {
                 served.add(table, index);
             }
             let Some(known) = database.table(table) else { continue };
-            let unnamed = known.unnamed_keys.iter().chain([&known.key]);
-            for columns in unnamed.filter(|columns| !columns.is_empty()) {
-                let keys = columns.iter().cloned().map(Key::Column).collect();
-                served.by_table.entry(table.clone()).or_default().push(keys);
+            for index in &known.unnamed_indexes {
+                served.add(table, index);
             }
         }
         served

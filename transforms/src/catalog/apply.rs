@@ -81,9 +81,6 @@ impl Catalog {
                     Value::None => self.index_name(&table, &elements, create.unique),
                     _ => None,
                 };
-                let Some(name) = name else {
-                    return self.change(&table, |table| table.complete = false);
-                };
                 let index = Index {
                     table,
                     unique: create.unique,
@@ -92,6 +89,7 @@ impl Catalog {
                     of_constraint: false,
                     certain,
                 };
+                let Some(name) = name else { return self.add_unnamed_index(index) };
                 if !create.only {
                     self.add_partition_indexes(&index);
                 }
@@ -296,7 +294,7 @@ impl Catalog {
             constraints: Vec::new(),
             complete: !definition.incomplete,
             partitioned: definition.partitioned,
-            unnamed_keys: Vec::new(),
+            unnamed_indexes: Vec::new(),
             partition_of: definition.partition_of.clone(),
             key: Vec::new(),
         };
@@ -338,13 +336,13 @@ impl Catalog {
         }
         for index in &definition.indexes {
             let name = index.name.clone().or_else(|| self.index_name(table, &index.elements, index.unique));
-            let Some(name) = name else {
-                self.change(table, |table| table.complete = false);
-                continue;
-            };
             let DeclaredIndex { unique, elements, options, .. } = index.clone();
             let table = table.clone();
-            self.add_index(&name, Index { table, unique, elements, options, of_constraint: false, certain });
+            let index = Index { table, unique, elements, options, of_constraint: false, certain };
+            match name {
+                Some(name) => self.add_index(&name, index),
+                None => self.add_unnamed_index(index),
+            }
         }
     }
 
@@ -395,7 +393,8 @@ impl Catalog {
             }
             if certain {
                 known.columns.retain(|known| known.name != column);
-                // PostgreSQL drops the constraints that involve it.
+                // PostgreSQL drops the indexes and the constraints that involve it.
+                known.unnamed_indexes.retain(|index| !index.has_column(column));
                 known.constraints.retain(|constraint| !constraint.columns.iter().any(|name| name == column));
                 for constraint in &mut known.constraints {
                     // What its columns are is not known.
@@ -405,13 +404,7 @@ impl Catalog {
                 known.complete = false;
             }
         });
-        let uses = |index: &Index| {
-            index.table == table
-                && index.elements.iter().any(|element| match element {
-                    IndexElement::Column(name) => name == column,
-                    IndexElement::Expression(_) => false,
-                })
-        };
+        let uses = |index: &Index| index.table == table && index.has_column(column);
         if certain {
             self.remove_indexes(uses);
         }
@@ -459,11 +452,12 @@ impl Catalog {
                     // PostgreSQL writes it anew.
                     constraint.condition.take_if(|condition| mentions(condition, column));
                 }
-                let keys = table.constraints.iter_mut().map(|constraint| &mut constraint.columns);
-                for columns in keys.chain(&mut table.unnamed_keys) {
-                    for name in columns.iter_mut().filter(|name| *name == column) {
-                        new_name.clone_into(name);
-                    }
+                let columns = table.constraints.iter_mut().flat_map(|constraint| &mut constraint.columns);
+                for name in columns.filter(|name| *name == column) {
+                    new_name.clone_into(name);
+                }
+                for index in &mut table.unnamed_indexes {
+                    index.rename_column(column, new_name);
                 }
             }
         });
@@ -476,23 +470,21 @@ impl Catalog {
             .collect();
         for key in renamed {
             if let Some(index) = self.indexes.get_mut(&key) {
-                let index = Arc::make_mut(index);
-                for element in &mut index.elements {
-                    match element {
-                        IndexElement::Column(name) if name == column => new_name.clone_into(name),
-                        IndexElement::Expression(sql) => {
-                            sql.take_if(|sql| mentions(sql, column));
-                        }
-                        IndexElement::Column(_) => {}
-                    }
-                }
-                index.options.unclear |= index.options.mentions(column);
+                Arc::make_mut(index).rename_column(column, new_name);
             }
         }
     }
 
     fn add_index(&mut self, name: &str, index: Index) {
         self.indexes.insert(key(index.table.schema.as_deref(), name), Arc::new(index));
+    }
+
+    fn add_unnamed_index(&mut self, index: Index) {
+        let table = index.table.clone();
+        self.change(&table, |table| {
+            table.complete = false;
+            table.unnamed_indexes.push(index);
+        });
     }
 
     /// An index of a partitioned table brings one of each of its partitions along.
@@ -582,28 +574,29 @@ impl Catalog {
             }
             _ => None,
         };
-        let Some(name) = name else {
-            return self.change(table, |table| {
-                table.complete = false;
-                if constraint.kind == ConstraintKind::Unique {
-                    table.unnamed_keys.push(constraint.columns.clone());
-                }
-            });
-        };
-        if matches!(
+        let has_index = matches!(
             constraint.kind,
             ConstraintKind::PrimaryKey | ConstraintKind::Unique | ConstraintKind::Exclude
-        ) {
+        );
+        let index = has_index.then(|| {
             let elements = constraint.columns.iter().cloned().map(IndexElement::Column).collect();
             let method = (constraint.kind == ConstraintKind::Exclude).then(|| "gist".to_owned());
-            let index = Index {
+            Index {
                 table: table.clone(),
                 unique: true,
                 elements,
                 options: IndexOptions { method, ..constraint.options.clone() },
                 of_constraint: true,
                 certain,
+            }
+        });
+        let Some(name) = name else {
+            return match index {
+                Some(index) => self.add_unnamed_index(index),
+                None => self.change(table, |table| table.complete = false),
             };
+        };
+        if let Some(index) = index {
             self.add_index(&name, index);
         }
         let named = NamedConstraint {

@@ -47,8 +47,8 @@ pub struct Table {
     /// Everything about it is known.
     pub complete: bool,
     pub partitioned: bool,
-    /// The columns of its unique constraints whose names are not known; some may be gone.
-    pub unnamed_keys: Vec<Vec<String>>,
+    /// Its indexes whose names are not known, those behind constraints as well; some may be gone.
+    pub unnamed_indexes: Vec<Index>,
     /// The table that it is a partition of.
     pub partition_of: Option<TableName>,
     /// The columns of its primary key, also where the key's name is not known; empty when it may have none.
@@ -60,6 +60,7 @@ impl Table {
     #[must_use]
     pub fn is_not_null(&self, column: &str) -> bool {
         self.columns.iter().any(|known| known.name == column && !known.nullable)
+            || self.key.iter().any(|known| known == column)
             || self.constraints.iter().any(|constraint| {
                 constraint.certain
                     && constraint.valid
@@ -113,6 +114,25 @@ impl Index {
             return Some(true);
         }
         (!parts.contains(&None) && !self.elements.is_empty()).then_some(false)
+    }
+
+    /// Whether a column is an element of its key.
+    pub(crate) fn has_column(&self, column: &str) -> bool {
+        self.elements.iter().any(|element| matches!(element, IndexElement::Column(name) if name == column))
+    }
+
+    /// Follow a column to its new name. PostgreSQL writes expressions anew.
+    fn rename_column(&mut self, column: &str, new_name: &str) {
+        for element in &mut self.elements {
+            match element {
+                IndexElement::Column(name) if name == column => new_name.clone_into(name),
+                IndexElement::Expression(sql) => {
+                    sql.take_if(|sql| mentions(sql, column));
+                }
+                IndexElement::Column(_) => {}
+            }
+        }
+        self.options.unclear |= self.options.mentions(column);
     }
 
     /// Whether every search that `other` helps is helped by this one as well, so that `other` is not needed:

@@ -490,5 +490,9 @@ fn copies(table: &TableName, column: &str, context: &Context) -> Result<Vec<(Str
         }
         copies.push((name.to_owned(), Box::new(index.clone())));
     }
+    let unnamed = context.catalog.table(table).into_iter().flat_map(|known| &known.unnamed_indexes);
+    if unnamed.filter(|index| index.uses(column) != Some(false)).count() > 0 {
+        return Err(format!("the name of an index or a key of `{column}` is not known"));
+    }
     Ok(copies)
 }
