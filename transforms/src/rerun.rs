@@ -28,14 +28,17 @@ pub fn how(operation: &Operation, target: &Target) -> How {
     let in_batch = matches!(operation.origin.receiver, Receiver::Batch(_));
     // SQL always had the words for it.
     let column_keywords = sql || target.column_if_exists();
+    let constraint_keywords = sql || target.constraint_if_exists();
     let table_keywords = sql || target.table_if_exists();
     let index_keywords = sql || (target.alembic.is_some() && target.index_if_exists());
     let (keyword, known) = match &operation.kind {
-        OperationKind::DropConstraint { if_exists: false, .. } if in_batch && target.column_if_exists() => {
+        OperationKind::DropConstraint { if_exists: false, .. }
+            if in_batch && target.constraint_if_exists() =>
+        {
             return How::OutsideOfBatch;
         }
-        OperationKind::DropColumn { if_exists: false, .. }
-        | OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", column_keywords),
+        OperationKind::DropColumn { if_exists: false, .. } => ("if_exists", column_keywords),
+        OperationKind::DropConstraint { if_exists: false, .. } => ("if_exists", constraint_keywords),
         OperationKind::EnumType { checkfirst: false, .. } => return How::With("checkfirst"),
         // `if_not_exists` is about the table or the column. Whatever SQLAlchemy sends as a statement of its
         // own is sent in any case.

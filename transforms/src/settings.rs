@@ -132,12 +132,18 @@ impl Target {
         self.alembic.is_none_or(|version| version >= floor)
     }
 
-    /// Whether `add_column(if_not_exists=True)`, `drop_column(if_exists=True)` and
-    /// `drop_constraint(if_exists=True)` are known. Alembic's changelog: 1.16.0. A `TypeError`
-    /// before, so an unknown version does not count.
+    /// Whether `add_column(if_not_exists=True)` and `drop_column(if_exists=True)` are known. Alembic's
+    /// changelog: 1.16.0. A `TypeError` before, so an unknown version does not count.
     #[must_use]
     pub fn column_if_exists(&self) -> bool {
         self.alembic.is_some_and(|version| version >= (1, 16, 0))
+    }
+
+    /// Whether `drop_constraint(if_exists=True)` is known: it came with the columns' keywords. With SQLAlchemy 1.4,
+    /// Alembic raises a `NotImplementedError` (`alembic/operations/toimpl.py`).
+    #[must_use]
+    pub fn constraint_if_exists(&self) -> bool {
+        self.column_if_exists() && self.sqlalchemy.is_some_and(|version| version >= (2, 0, 0))
     }
 
     /// Whether `create_table(if_not_exists=True)` and `drop_table(if_exists=True)` are known.
