@@ -345,6 +345,27 @@ fn the_projects_own_environment_runs_on_scratch_databases() {
     assert!(verified.text.contains("a connection to sqlite was asked for"), "{}", verified.text);
 }
 
+/// A session of the application outlives every command: it must not go on with a connection that is closed.
+#[test]
+fn the_applications_own_session_may_stay_open() {
+    let _turn = Turn::take();
+    let original = text("original").replace(
+        "def upgrade():\n",
+        "def upgrade():\n    from app import session\n\n    session.execute(sa.text('SELECT 1'))\n",
+    );
+    let project = project(ENV, &original);
+    let application = "\
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+session = Session(bind=create_engine('postgresql+psycopg2://nobody@nowhere/none'))
+";
+    fs::write(project.path().join("app.py"), application).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &["--use-env", ROWS]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
+}
+
 const ASYNC_ENV: &str = "\
 import asyncio
 

@@ -129,6 +129,7 @@ class Connections:
 
     def close(self) -> None:
         """Closes everything, so that no pool leads to an earlier database."""
+        sqlalchemy.orm.session.close_all_sessions()  # an application's own goes on to use its closed connection
         for record in self._records:
             try:
                 record.invalidate()
