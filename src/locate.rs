@@ -43,6 +43,10 @@ pub(crate) struct AlembicProject {
     /// `recursive_version_locations`: Alembic reads the directories below the version locations
     /// too.
     pub(crate) recursive: bool,
+    /// Whether nothing says that the revisions are in Alembic's default directory alone: some
+    /// applications name the directories below it when they run Alembic. Which of these belong
+    /// together, only the revisions can tell.
+    pub(crate) open: bool,
     /// `file_template`, with `%%` already read as `%`. `None`: Alembic's default,
     /// `%(rev)s_%(slug)s`.
     pub(crate) file_template: Option<String>,
@@ -73,6 +77,7 @@ impl AlembicProject {
             env_py: None,
             version_locations: vec![directory.to_path_buf()],
             recursive: false,
+            open: false,
             file_template: None,
             source_root: root.clone(),
             root,
@@ -88,6 +93,12 @@ impl AlembicProject {
             .iter()
             .map(|location| real(location))
             .any(|location| directory == location || (self.recursive && directory.starts_with(&location)))
+    }
+
+    /// Whether `directory` is below the default version location, which Alembic doesn't read by itself.
+    fn may_read(&self, directory: &Path) -> bool {
+        let directory = real(directory);
+        self.open && self.version_locations.iter().any(|location| directory.starts_with(real(location)))
     }
 
     /// Whether a version location or the script directory is `directory` or below it.
@@ -144,8 +155,9 @@ pub(crate) fn discover(request: &Request<'_>) -> Result<Option<AlembicProject>> 
 /// The project that reads the revision file or directory `path`.
 ///
 /// The first that fits, from `path` upward: a configuration whose version locations hold `path` (in
-/// any of its sections, unless `-n` names one); a script directory, that is one with an `env.py`;
-/// else the directory itself is all there is. A directory above the version locations, such as the
+/// any of its sections, unless `-n` names one); one that names no version locations, if `path` is below
+/// the default one; a script directory, that is one with an `env.py`; else the directory itself is all
+/// there is. A directory above the version locations, such as the
 /// project's root, also stands for the project.
 ///
 /// # Errors
@@ -159,9 +171,10 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
         |project: &AlembicProject| project.reads(directory) || (is_directory && project.is_below(directory));
 
     let mut notes = Vec::new();
+    let mut around = None;
     if let Some(explicit) = request.explicit() {
         let project = explicit?;
-        if fits(&project) {
+        if fits(&project) || project.may_read(directory) {
             return Ok(project);
         }
         if let Some(config) = &project.config_path {
@@ -183,13 +196,15 @@ pub(crate) fn for_path(path: &Path, request: &Request<'_>) -> Result<AlembicProj
                     Ok(project) if fits(&project) => {
                         return Ok(AlembicProject { notes, ..project });
                     }
+                    Ok(project) if around.is_none() && project.may_read(directory) => around = Some(project),
                     Ok(_) => {}
                     Err(error) => notes.push(format!("{error:#}")),
                 }
             }
         }
     }
-    Ok(AlembicProject { notes, ..without_configuration(directory) })
+    let project = around.unwrap_or_else(|| without_configuration(directory));
+    Ok(AlembicProject { notes, ..project })
 }
 
 /// Sorts `files` by project: one history has to be read for each.
@@ -225,19 +240,16 @@ fn without_configuration(directory: &Path) -> AlembicProject {
         return AlembicProject::bare(directory);
     };
     let versions = script_location.join("versions");
-    let inside = directory.starts_with(&versions);
-    let location =
-        if inside || directory == script_location { versions.clone() } else { directory.to_path_buf() };
+    let open = directory.starts_with(&versions) || directory == script_location;
+    let location = if open { versions } else { directory.to_path_buf() };
     let root = topmost_package(script_location).unwrap_or_else(|| script_location.to_path_buf());
     AlembicProject {
         source_root: root.clone(),
         root,
         script_location: script_location.to_path_buf(),
         env_py: Some(script_location.join("env.py")),
-        // Somebody keeps revisions in directories below `versions`, so Alembic must have been told
-        // to read them.
-        recursive: inside && directory != versions,
         version_locations: vec![location],
+        open,
         ..AlembicProject::bare(directory)
     }
 }
@@ -359,7 +371,10 @@ impl Settings<'_> {
                 script_location.display()
             );
         }
-        let version_locations = match self.version_locations()? {
+        let configured = self.version_locations()?;
+        let recursive = self.flag("recursive_version_locations")?;
+        let open = configured.is_none() && !recursive;
+        let version_locations = match configured {
             Some(texts) => texts
                 .iter()
                 .map(|text| self.resolve(text))
@@ -382,7 +397,8 @@ impl Settings<'_> {
             section: self.section.to_owned(),
             env_py: Some(script_location.join("env.py")).filter(|env_py| env_py.is_file()),
             version_locations,
-            recursive: self.flag("recursive_version_locations")?,
+            recursive,
+            open,
             file_template: self.text("file_template")?,
             root: root.to_path_buf(),
             source_root: source_root(root),
@@ -886,6 +902,7 @@ mod tests {
             env_py: Some(root.join("migrations/env.py")),
             version_locations: vec![root.join("migrations/versions")],
             recursive: false,
+            open: true,
             file_template: None,
             root: root.clone(),
             source_root: root.clone(),
@@ -1019,9 +1036,9 @@ mod tests {
         assert_eq!(project.script_location, root.join("app/db/m"));
         assert_eq!(project.version_locations, [root.join("app/db/m/versions")]);
         assert_eq!(project.root, root.join("app"));
-        assert!(!project.recursive);
+        assert!(!project.recursive && project.open);
         assert_eq!(of("app/db/m"), project);
-        assert!(of("app/db/m/versions/old/b.py").recursive);
+        assert_eq!(of("app/db/m/versions/old/b.py"), project);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A migration is judged by what the revisions before it did, so the whole history is read whatever
 //! was named; only what was named is reported. Every file is read and parsed once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use memchr::{memchr, memmem};
+use petgraph::unionfind::UnionFind;
 use rayon::prelude::*;
 use ruff_text_size::TextRange;
 use safemig_transforms::analysis::History;
@@ -207,8 +208,8 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
                 read_environment(path, &project, wanted, &mut found);
             }
         }
-        let group = whole_project(project, Vec::new(), wanted, &mut found)?;
-        found.groups.push(group);
+        let groups = whole_project(project, Vec::new(), wanted, &mut found)?;
+        found.groups.extend(groups);
         if wanted.application.1 {
             read_applications(&BTreeSet::new(), wanted, &mut found)?;
         }
@@ -243,8 +244,8 @@ pub(crate) fn read(wanted: &Wanted<'_>) -> Result<Histories> {
         let members: BTreeSet<PathBuf> = members.into_iter().collect();
         let (named, others) = sources.into_iter().partition(|source| members.contains(&source.path));
         sources = others;
-        let group = whole_project(project, named, wanted, &mut found)?;
-        found.groups.push(group);
+        let groups = whole_project(project, named, wanted, &mut found)?;
+        found.groups.extend(groups);
     }
     if wanted.application.0 && !others.is_empty() {
         // Packages have models in their `__init__.py`, which is never a revision.
@@ -270,11 +271,13 @@ fn read_applications(named: &BTreeSet<PathBuf>, wanted: &Wanted<'_>, found: &mut
             None => return Ok(()),
         };
         let mut aside = Histories::default();
-        let mut group = whole_project(project, Vec::new(), wanted, &mut aside)?;
-        for file in group.files.iter_mut().chain(group.invalid.iter_mut().map(|invalid| &mut invalid.file)) {
-            file.reported = false;
+        for mut group in whole_project(project, Vec::new(), wanted, &mut aside)? {
+            let invalid = group.invalid.iter_mut().map(|invalid| &mut invalid.file);
+            for file in group.files.iter_mut().chain(invalid) {
+                file.reported = false;
+            }
+            found.groups.push(group);
         }
-        found.groups.push(group);
     }
     // Of projects inside of each other, a file belongs to the inner one.
     let home = |path: &PathBuf| {
@@ -339,8 +342,7 @@ fn read_stdin(wanted: &Wanted<'_>) -> Result<Histories> {
         }),
     };
     let source = Source { path, reported: true, content };
-    let group = whole_project(project, vec![source], wanted, &mut found)?;
-    found.groups.push(group);
+    found.groups = whole_project(project, vec![source], wanted, &mut found)?;
     Ok(found)
 }
 
@@ -387,7 +389,7 @@ fn environment(
 }
 
 /// The history of a project, of which `named` has been read already. Without `named`, all of it is
-/// reported.
+/// reported. The revisions of an [open](AlembicProject::open) project may be several histories.
 ///
 /// # Errors
 /// There is no place for the support module.
@@ -396,11 +398,8 @@ fn whole_project(
     named: Vec<Source>,
     wanted: &Wanted<'_>,
     found: &mut Histories,
-) -> Result<Group> {
+) -> Result<Vec<Group>> {
     let directory = wanted.request.working_directory;
-    // Excluded revisions are part of the history: they are read, but not reported.
-    let walked = walk::version_locations(&project, &PathGlobs::none());
-    found.problems.extend(walked.problems);
     let everything = named.is_empty();
     let known: BTreeSet<PathBuf> = named.iter().map(|source| real(&source.path)).collect();
     let from_stdin: BTreeSet<String> = named
@@ -411,20 +410,109 @@ fn whole_project(
             _ => None,
         })
         .collect();
+    let around = AlembicProject { recursive: project.recursive || project.open, ..project.clone() };
+    // Excluded revisions are part of the history: they are read, but not reported.
+    let walked = walk::version_locations(&around, &PathGlobs::none());
+    found.problems.extend(walked.problems);
     let files = walked.files.into_iter().filter(|path| !known.contains(&real(path))).collect();
-    let (read, search) =
-        rayon::join(|| read_all(files, directory), || naming_convention::Search::new(&project));
     let mut sources = named;
-    for mut source in read {
+    for mut source in read_all(files, directory) {
         let excluded = everything && wanted.filter.exclude.matches(&source.path);
         source.reported = everything && !excluded;
-        found.excluded += usize::from(excluded);
         let is_replaced = matches!(&source.content, Content::Migration(migration)
             if from_stdin.contains(&migration.revision));
         if !is_replaced {
             sources.push(source);
         }
     }
+    let histories =
+        if project.open { apart(&project, sources, everything) } else { vec![(project, sources)] };
+    if everything {
+        let sources = histories.iter().flat_map(|(_, sources)| sources);
+        found.excluded += sources.filter(|source| !source.reported).count();
+    }
+    histories.into_iter().map(|(project, sources)| group(project, sources, wanted, found)).collect()
+}
+
+/// Tell the histories of an open project apart: the directories whose revisions follow each other are version locations
+/// of one. Those in which nothing is reported are left out; where `everything` would be, those below Alembic's default
+/// directory, too, unless it has no revisions itself.
+fn apart(
+    project: &AlembicProject,
+    sources: Vec<Source>,
+    everything: bool,
+) -> Vec<(AlembicProject, Vec<Source>)> {
+    let default = project.version_locations.first().cloned().unwrap_or_default();
+    let top = real(&default);
+    // One directory may be known by several names.
+    let home = |source: &Source| {
+        let directory = real(source.path.parent().unwrap_or(&source.path));
+        directory
+            .strip_prefix(&top)
+            .map(|below| default.components().chain(below.components()).collect())
+            .unwrap_or(directory)
+    };
+    let mut all: Vec<(PathBuf, Source)> = sources.into_iter().map(|source| (home(&source), source)).collect();
+    all.retain(|(_, source)| !matches!(source.content, Content::Other));
+    let directories: BTreeSet<&PathBuf> = all.iter().map(|(home, _)| home).collect();
+    let directories: Vec<PathBuf> = directories.into_iter().cloned().collect();
+    let place = |directory: &PathBuf| directories.binary_search(directory).unwrap_or_default();
+
+    let migrations = || {
+        all.iter().filter_map(|(home, source)| match &source.content {
+            Content::Migration(migration) => Some((home, migration)),
+            _ => None,
+        })
+    };
+    let mut homes: BTreeMap<&str, BTreeSet<&PathBuf>> = BTreeMap::new();
+    for (home, migration) in migrations() {
+        homes.entry(&migration.revision).or_default().insert(home);
+    }
+    let mut together = UnionFind::new(directories.len());
+    for (home, migration) in migrations() {
+        for parent in migration.down_revisions.iter().chain(&migration.depends_on) {
+            let others = homes.get(parent.as_str()).filter(|others| !others.contains(home));
+            for other in others.into_iter().flatten() {
+                together.union(place(home), place(other));
+            }
+        }
+    }
+    let labels = together.into_labeling();
+
+    let of_default = directories.contains(&default).then(|| labels[place(&default)]).filter(|_| everything);
+    let mut histories: BTreeMap<usize, (AlembicProject, Vec<Source>)> = BTreeMap::new();
+    for (home, source) in all {
+        let label = labels[place(&home)];
+        let (own, sources) = histories.entry(label).or_insert_with(|| {
+            (AlembicProject { version_locations: Vec::new(), open: false, ..project.clone() }, Vec::new())
+        });
+        if !own.version_locations.contains(&home) {
+            own.version_locations.push(home);
+        }
+        sources.push(source);
+    }
+    histories.retain(|label, (_, sources)| {
+        of_default.is_none_or(|of_default| of_default == *label)
+            && (everything || sources.iter().any(|source| source.reported))
+    });
+    for (project, _) in histories.values_mut() {
+        project.version_locations.sort();
+    }
+    if histories.is_empty() {
+        return vec![(project.clone(), Vec::new())]; // There is nothing yet.
+    }
+    histories.into_values().collect()
+}
+
+/// What the files of one history say.
+fn group(
+    project: AlembicProject,
+    mut sources: Vec<Source>,
+    wanted: &Wanted<'_>,
+    found: &mut Histories,
+) -> Result<Group> {
+    let directory = wanted.request.working_directory;
+    let search = naming_convention::Search::new(&project);
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     let (mut migrations, mut files, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
     let mut unclear = Vec::new();

@@ -348,3 +348,39 @@ fn one_history_at_a_time() {
     project.run(&["-"], 2);
     other.run(&["m/versions"], 0);
 }
+
+/// Applications tell Alembic of directories below `versions` when they run it: branches and releases have their own.
+#[test]
+fn directories_whose_revisions_follow_each_other_are_one_history() {
+    let project = Project::new(2);
+    project.write("m/versions/2024/expand/r0002.py", &indexed(2));
+    let (stdout, _) = project.run(&["--dry-run", "m/versions/2024"], 1);
+    assert!(
+        stdout.starts_with("Read 3 revisions from 2 version locations: base r0000, head r0002."),
+        "{stdout}"
+    );
+
+    // Another one is beside it, of another database.
+    project.write("m/versions/other/r0000.py", &FIRST.replace("r0000", "o0000"));
+    let (_, stderr) = project.run(&["--verify", "m"], 2);
+    assert!(
+        stderr.contains("3 revisions in m/versions, m/versions/2024/expand; 1 revision in m/versions/other")
+    );
+    assert!(
+        stderr.contains("\nhint: rewrite one after the other: `safemig upgrade-history m/versions/other`")
+    );
+    project.run(&["--dry-run", "m/versions/other"], 0);
+    let (stdout, stderr) = project.run(&["--verify"], 0);
+    assert!(
+        stdout.contains("Rewrote 2 revisions\n") && stdout.contains(" · proved on PostgreSQL "),
+        "{stdout}{stderr}"
+    );
+
+    // Nothing stands in `versions` itself.
+    let project = Project::new(1);
+    fs::remove_file(project.path("m/versions/r0000.py")).expect("it can be removed");
+    project.write("m/versions/a/r0000.py", FIRST);
+    project.write("m/versions/b/r0001.py", &indexed(1));
+    let (stdout, _) = project.run(&[], 0);
+    assert!(stdout.starts_with("Read 2 revisions from 2 version locations: "), "{stdout}");
+}

@@ -41,11 +41,7 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     let group = match session.histories.groups.as_slice() {
         [] => return Ok(if session.histories.problems.is_empty() { Status::Clean } else { Status::Failed }),
         [group] => group,
-        several => bail!(
-            "these are {} histories: {}\nhint: name the versions of one of them, or its configuration with `-c`",
-            several.len(),
-            several.iter().map(|group| described(group, &session.directory)).collect::<Vec<_>>().join("; ")
-        ),
+        several => bail!(several_histories(several, &session.directory)),
     };
     let journal = together::journal(group);
     let (judged, modules) = session.judge_with_modules()?;
@@ -118,12 +114,46 @@ pub(super) fn run(arguments: &UpgradeHistoryArgs, global: &Global, terminal: &Te
     })
 }
 
-/// Where a history is, and how long: two may have the same directory, one of them with all that is below.
-fn described(group: &Group, directory: &Path) -> String {
-    let places = group.project.version_locations.iter().map(|path| project::shown(path, directory));
-    let below = if group.project.recursive { " and below" } else { "" };
-    let revisions = count(group.history.migrations.len(), "revision");
-    format!("{revisions} in {}{below}", places.collect::<Vec<_>>().join(", "))
+/// That there are several histories, and how to name one of them.
+fn several_histories(groups: &[Group], directory: &Path) -> String {
+    let described = |group: &Group| {
+        let (places, more) = places(group, directory);
+        let revisions = count(group.history.migrations.len(), "revision");
+        let below = if group.project.recursive { " and below" } else { "" };
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        format!("{revisions} in {}{below}{more}", places.join(", "))
+    };
+    // A directory stands for all that is in it.
+    let is_apart = |group: &&Group| {
+        let others = groups.iter().filter(|other| !std::ptr::eq(*other, *group));
+        let others: Vec<_> = others.flat_map(|other| &other.project.version_locations).collect();
+        places(group, directory).1 == 0
+            && group
+                .project
+                .version_locations
+                .iter()
+                .all(|own| others.iter().all(|other| !other.starts_with(own)))
+    };
+    let example = groups.iter().find(is_apart).map_or_else(
+        || {
+            "`-c` names the configuration of one of them, `--exclude` the directories of the others"
+                .to_owned()
+        },
+        |group| {
+            let (places, _) = places(group, directory);
+            format!("rewrite one after the other: `safemig upgrade-history {}`", places.join(" "))
+        },
+    );
+    let all: Vec<_> = groups.iter().map(described).collect();
+    format!("these are {} histories: {}\nhint: {example}", groups.len(), all.join("; "))
+}
+
+/// The first directories of a history, and how many more it has.
+fn places(group: &Group, directory: &Path) -> (Vec<String>, usize) {
+    const SHOWN: usize = 3;
+    let locations = &group.project.version_locations;
+    let shown = locations.iter().take(SHOWN).map(|path| project::shown(path, directory));
+    (shown.collect(), locations.len().saturating_sub(SHOWN))
 }
 
 /// Refuse to write to files that git could not bring back.
