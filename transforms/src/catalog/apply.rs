@@ -197,7 +197,10 @@ impl Catalog {
                 }
             }
             OperationKind::Opaque { sql: Some(sql), .. } => self.mention(sql),
-            OperationKind::Opaque { sql: None, .. } => self.anything_possible = true,
+            OperationKind::Opaque { sql: None, .. } => {
+                self.anything_possible = true;
+                self.doubt_elsewhere(|_, _| true);
+            }
             OperationKind::ValidateConstraint { table, name } => self.change(table, |table| {
                 for known in table.constraints.iter_mut().filter(|known| known.name == *name) {
                     known.valid = true;
@@ -271,6 +274,7 @@ impl Catalog {
             .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
             .filter(|word| !word.is_empty())
             .collect();
+        self.doubt_elsewhere(|_, name| words.contains(name));
         let tables: Vec<_> =
             self.tables.keys().filter(|table| words.contains(table.name.as_str())).cloned().collect();
         for table in tables {
@@ -351,6 +355,7 @@ impl Catalog {
             self.anything_possible = true;
             return;
         };
+        self.doubt_elsewhere(|known, _| known == &table);
         if !certain {
             self.mentioned.insert(table.name.clone(), ());
             return;
@@ -364,6 +369,7 @@ impl Catalog {
             self.anything_possible = true;
             return;
         };
+        self.doubt_elsewhere(|known, _| known == &old);
         let new = TableName { schema: old.schema.clone(), name: new_name.to_owned() };
         if let Some(table) = self.tables.remove(&old) {
             self.tables.insert(new.clone(), table);
@@ -387,6 +393,7 @@ impl Catalog {
             }
             return;
         };
+        self.doubt_elsewhere(|known, _| known == &table);
         self.change(&table, |known| {
             if known.key.iter().any(|name| name == column) {
                 known.key.clear();
@@ -599,6 +606,12 @@ impl Catalog {
         if let Some(index) = index {
             self.add_index(&name, index);
         }
+        if !self.tables.contains_key(table) {
+            if certain {
+                self.constraints_elsewhere.insert((table.clone(), name));
+            }
+            return;
+        }
         let named = NamedConstraint {
             name,
             kind: constraint.kind,
@@ -628,8 +641,17 @@ impl Catalog {
         Some(self.naming.convention()?.name(named))
     }
 
+    /// Constraints of tables that no migration creates may be gone.
+    fn doubt_elsewhere(&mut self, may_be_gone: impl Fn(&TableName, &str) -> bool) {
+        if self.constraints_elsewhere.iter().any(|(table, name)| may_be_gone(table, name)) {
+            let rest = self.constraints_elsewhere.iter().filter(|(table, name)| !may_be_gone(table, name));
+            self.constraints_elsewhere = rest.cloned().collect();
+        }
+    }
+
     /// Any one of them may be gone.
     fn doubt_constraints(&mut self, table: &TableName) {
+        self.doubt_elsewhere(|known, _| known == table);
         self.change(table, |table| {
             table.complete = false;
             table.key.clear();
@@ -654,6 +676,16 @@ impl Catalog {
                 }
             }
         });
+        // The table's name may be known in part, so that it is any one.
+        self.doubt_elsewhere(|_, known| known == name);
+        if !self.tables.contains_key(table) {
+            let has = |table: &Table| table.constraints.iter().any(|constraint| constraint.name == name);
+            let others: Vec<_> =
+                self.tables().filter(|(_, table)| has(table)).map(|(name, _)| name.clone()).collect();
+            for other in others {
+                self.drop_constraint(&other, name, false);
+            }
+        }
         let of_constraint =
             self.index(table.schema.as_deref(), name).is_some_and(|index| index.of_constraint);
         if of_constraint {

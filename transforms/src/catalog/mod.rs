@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use self::apply::is_automatic;
 use crate::naming;
@@ -23,6 +23,8 @@ use crate::types::{Base, Type};
 pub struct Catalog {
     tables: OrdMap<TableName, Arc<Table>>,
     indexes: OrdMap<(Option<String>, String), Arc<Index>>,
+    /// Constraints that are there for sure, by table and name, of tables that no migration creates.
+    constraints_elsewhere: OrdSet<(TableName, String)>,
     /// Something that was not understood may have created or dropped anything.
     anything_possible: bool,
     /// Words of SQL that was not understood.
@@ -252,7 +254,10 @@ impl Catalog {
     /// Whether a constraint of that name exists on the table.
     #[must_use]
     pub fn constraint_presence(&self, table: &TableName, name: &str) -> Presence {
-        let Some(known) = self.table(table) else { return Presence::Maybe };
+        let Some(known) = self.table(table) else {
+            let has = self.constraints_elsewhere.contains(&(table.clone(), name.to_owned()));
+            return if has { Presence::Yes } else { Presence::Maybe };
+        };
         let name = &*self.called(table, name);
         match known.constraints.iter().find(|constraint| constraint.name == name) {
             Some(constraint) if constraint.certain => Presence::Yes,
