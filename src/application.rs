@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use safemig_transforms::application::{Application, File, Finding, Fix, Report};
+use safemig_transforms::application::{Application, File, Finding, Fix, Reads, Report};
 use safemig_transforms::recipe::Applicability;
 use safemig_transforms::revision::Steps;
 
@@ -55,20 +55,34 @@ impl Files {
                 && !revisions.contains(path.as_path())
         };
         let read = |path: PathBuf| {
-            let bytes = fs::read(&path).ok().filter(|bytes| File::may_matter(bytes))?;
+            let bytes = fs::read(&path).ok()?;
+            let may_matter = File::may_matter(&bytes);
             // A file that can't be read says nothing; it has other readers that will complain.
             let file = File::parse(shown(&path, directory), String::from_utf8(bytes).ok()?).ok()?;
-            Some((path, file))
+            Some(if may_matter { Ok((path, file)) } else { Err(Reads::elsewhere(&file)) })
         };
         let paths: Vec<PathBuf> = paths.into_iter().filter(is_wanted).collect();
         let read: Vec<_> = paths.into_par_iter().filter_map(read).collect();
         let (mut paths, mut files, mut reported) = (Vec::new(), Vec::new(), Vec::new());
-        for (path, file) in read {
+        let mut elsewhere = Reads::default();
+        for one in read {
+            let (path, file) = match one {
+                Ok(read) => read,
+                Err(reads) => {
+                    elsewhere.extend(reads);
+                    continue;
+                }
+            };
             reported.push(everything || named.contains(&path));
             paths.push(path);
             files.push(file);
         }
-        Self { application: Application { files }, paths, reported, group: group.map(|(index, _)| index) }
+        Self {
+            application: Application { files, elsewhere },
+            paths,
+            reported,
+            group: group.map(|(index, _)| index),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safemig_transforms::analysis::{Finding, History};
-use safemig_transforms::application::{Application, File, Fix};
+use safemig_transforms::application::{Application, File, Fix, Reads};
 use safemig_transforms::environment::Environment;
 use safemig_transforms::migration::{Migration, Parsed};
 use safemig_transforms::python::Module;
@@ -87,7 +87,7 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
     let database = history.as_ref().map(|history| history.end(settings));
     let file = File::parse("models.py".to_owned(), source.to_owned())
         .unwrap_or_else(|error| panic!("models.py:{}:{}: {error}\n{source}", error.line, error.column));
-    let application = Application { files: vec![file] };
+    let application = Application { files: vec![file], elsewhere: Reads::default() };
     let report = application.check(database.as_ref(), settings, &|_, _| true, &|_| true);
     let position = |offset| application.files[0].module.position(offset).line;
     let mut found = String::new();

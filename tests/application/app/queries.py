@@ -83,3 +83,7 @@ def label(session, id=3):
 
 def public_posts(session):
     return session.scalars(select(Post).where(Post.status == "public").limit(10)).all()
+
+
+def names_in(session, team=5):
+    return [user.handle for user in session.get(Team, team).users]

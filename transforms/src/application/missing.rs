@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::patterns::{self, Pattern, Place, Served};
+use super::patterns::{self, Asker, Pattern, Place, Served};
+use super::queries::Key;
 use super::{Declaration, DeclarationChange, Fix, INHERITED, Study};
 use crate::naming;
 use crate::operations::{IndexElement, TableName};
@@ -23,11 +24,11 @@ impl Study<'_> {
     pub(crate) fn missing(&self) -> Vec<Missing> {
         let mut served = Served::new(&self.models, self.database);
         let most = self.settings.max_index_columns.0;
-        let mut groups: BTreeMap<&Pattern, Vec<Place>> = BTreeMap::new();
-        for (pattern, place) in &self.patterns {
+        let mut groups: BTreeMap<&Pattern, Vec<Asker>> = BTreeMap::new();
+        for (pattern, asker) in &self.patterns {
             let has_index = pattern.key(&self.models, most).is_some_and(|key| self.has_order(pattern, &key));
             if has_index && self.is_known(pattern) && !served.serves(pattern) {
-                groups.entry(pattern).or_default().push(*place);
+                groups.entry(pattern).or_default().push(*asker);
             }
         }
         let mut wanted: BTreeMap<(TableName, patterns::IndexKey), (Vec<&Pattern>, usize)> = BTreeMap::new();
@@ -71,20 +72,34 @@ impl Study<'_> {
             only.create(&index);
             let is_plain = index.options.operator_classes.is_empty();
             // Whoever else it would help asks for it as well.
-            let mut places: Vec<Place> = groups
+            let helped = groups
                 .iter()
                 .filter(|(pattern, _)| only.serves(pattern) && !served.serves(pattern))
-                .filter(|(pattern, _)| !(is_plain && pattern.is_prefix()))
-                .flat_map(|(_, places)| places.iter().copied())
-                .collect();
-            places.sort_by_key(|(file, range)| (*file, range.start()));
-            places.dedup();
+                .filter(|(pattern, _)| !(is_plain && pattern.is_prefix()));
+            let mut askers: Vec<Asker> = helped.flat_map(|(_, askers)| askers.iter().copied()).collect();
+            askers.sort_by_key(|asker| (asker.place.0, asker.place.1.start()));
+            askers.dedup();
+            let is_equal = patterns.iter().all(|pattern| pattern.begins_equal());
+            if is_equal
+                && matches!(askers[..], [Asker { deletes: true, .. }])
+                && !self.is_deleted_with(&table, &key)
+            {
+                continue;
+            }
+            let places: Vec<Place> = askers.iter().map(|asker| asker.place).collect();
             served.create(&index);
             let (index, fix) = self.declared(index, &key);
             found.push(Missing { index, places, fix });
         }
         found.sort_by_key(|missing| std::cmp::Reverse(missing.places.len()));
         found
+    }
+
+    /// Whether rows reference others that the application deletes: PostgreSQL looks for them then, too.
+    fn is_deleted_with(&self, table: &TableName, key: &patterns::IndexKey) -> bool {
+        let Some((Key::Column(first), _)) = key.first() else { return false };
+        let foreign = self.models.column(table, first).and_then(|column| column.foreign.as_ref());
+        foreign.is_some_and(|(to, _)| self.deleted.contains(to))
     }
 
     /// Whether all that a pattern is about is known.

@@ -13,6 +13,7 @@ mod missing;
 mod models;
 mod patterns;
 mod queries;
+mod reads;
 mod size;
 mod template;
 
@@ -21,7 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruff_text_size::TextRange;
 
 use self::models::Models;
-use self::patterns::{Pattern, Place, Served};
+use self::patterns::{Asker, Pattern, Served};
+pub use self::reads::Reads;
 use self::size::Sizes;
 use self::template::Template;
 use crate::analysis::Selection;
@@ -46,6 +48,8 @@ pub struct File {
 #[derive(Debug, Default)]
 pub struct Application {
     pub files: Vec<File>,
+    /// What its other files read.
+    pub elsewhere: Reads,
 }
 
 /// What a rule says about an application.
@@ -131,7 +135,9 @@ pub struct Study<'a> {
     models: Models<'a>,
     database: Option<&'a Catalog>,
     settings: &'a Settings,
-    patterns: Vec<(Pattern, Place)>,
+    patterns: Vec<(Pattern, Asker)>,
+    /// The tables of which rows are deleted.
+    deleted: BTreeSet<TableName>,
     template: Template,
 }
 
@@ -193,10 +199,14 @@ impl Application {
         let mut report = Report::default();
         report.statistics.models = models.models.iter().filter(|model| reported(model.file)).count();
         let mut understood = Vec::new();
+        let mut deleted = BTreeSet::new();
         for (index, file) in self.files.iter().enumerate() {
             for query in queries::read(&models, index, file) {
                 if query.entities.is_empty() && query.unclear.is_none() {
                     continue;
+                }
+                if query.deletes {
+                    deleted.extend(query.entities.first().map(|entity| entity.table.clone()));
                 }
                 // What is counted is what the user asked about.
                 let counts = usize::from(reported(index));
@@ -215,17 +225,19 @@ impl Application {
         }
         let whole: BTreeSet<_> = understood.iter().filter_map(|(_, query)| query.whole().cloned()).collect();
         let sizes = Sizes::new(&models, database, &whole, settings);
-        let mut patterns = patterns::of_relationships(&models, &sizes);
+        let mut reads = Reads::inside(&models, &self.files);
+        reads.extend(self.elsewhere.clone());
+        let mut patterns = patterns::of_relationships(&models, &sizes, &reads);
         for (file, query) in &understood {
-            let place = (*file, query.range);
+            let asker = Asker { place: (*file, query.range), deletes: query.deletes };
             let found = patterns::of_query(query, &models, &served, &sizes);
-            patterns.extend(found.into_iter().map(|pattern| (pattern, place)));
+            patterns.extend(found.into_iter().map(|pattern| (pattern, asker)));
         }
         let (patterns, small): (Vec<_>, Vec<_>) =
             patterns.into_iter().partition(|(pattern, _)| sizes.grows(&pattern.table));
         report.statistics.small = small.into_iter().map(|(pattern, _)| pattern.table).collect();
         let template = Template::learn(database, &models);
-        let study = Study { files: &self.files, models, database, settings, patterns, template };
+        let study = Study { files: &self.files, models, database, settings, patterns, deleted, template };
         for rule in RULES {
             for mut violation in rule.check_application(&study) {
                 // It is shown where the user asked.

@@ -1,11 +1,12 @@
 //! How rows of a table are looked for, and which index serves that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruff_text_size::TextRange;
 
-use super::models::{Attribute, Holds, Models};
+use super::models::{Attribute, Holds, Model, Models};
 use super::queries::{Comparison, Entity, Key, Query};
+use super::reads::Reads;
 use super::size::Sizes;
 use crate::catalog::{Catalog, Index};
 use crate::operations::{IndexElement, IndexOptions, TableName};
@@ -31,10 +32,20 @@ pub(super) type IndexKey = Vec<(Key, Option<&'static str>)>;
 /// The place where rows are looked for: a file and a range in it.
 pub(crate) type Place = (usize, TextRange);
 
+/// Who looks for rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) place: Place,
+    /// To delete them.
+    pub(crate) deletes: bool,
+}
+
 /// Every index that the database or the models have, as the keys that it begins with.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     by_table: BTreeMap<TableName, Vec<Vec<Key>>>,
+    /// What is created for them.
+    new: BTreeMap<TableName, Vec<Vec<Key>>>,
 }
 
 impl Served {
@@ -66,21 +77,27 @@ impl Served {
     /// Take an index for there.
     pub(crate) fn create(&mut self, index: &NewIndex) {
         let keys = index.elements.iter().map_while(key_of).collect();
-        self.by_table.entry(index.table.clone()).or_default().push(keys);
+        self.new.entry(index.table.clone()).or_default().push(keys);
     }
 
     /// Whether an index narrows the search at all. It may not be the best one; that is left to people.
     pub(crate) fn serves(&self, pattern: &Pattern) -> bool {
-        let indexes = self.by_table.get(&pattern.table).map(Vec::as_slice).unwrap_or_default();
-        indexes.iter().any(|keys| {
-            let Some(first) = keys.first() else { return false };
-            pattern.equal.contains(first)
-                // The value that is looked for may be the rare one.
-                || pattern.few.contains(first)
-                || pattern.range.contains(first)
-                || pattern.prefix.contains(first)
-                || pattern.order.first().is_some_and(|(key, _)| key == first)
-        })
+        let narrows = |keys: &Vec<Key>| {
+            keys.first().is_some_and(|first| {
+                pattern.equal.contains(first)
+                    // The value that is looked for may be the rare one.
+                    || pattern.few.contains(first)
+                    || pattern.range.contains(first)
+                    || pattern.prefix.contains(first)
+            })
+        };
+        let sorts = |keys: &Vec<Key>| pattern.order.first().is_some_and(|(key, _)| keys.first() == Some(key));
+        let of = |indexes: &BTreeMap<_, Vec<_>>, serves: &dyn Fn(&Vec<Key>) -> bool| {
+            indexes.get(&pattern.table).is_some_and(|indexes| indexes.iter().any(serves))
+        };
+        of(&self.by_table, &|keys| narrows(keys) || sorts(keys))
+            // No new one for the order where there can be one for what is looked for.
+            || of(&self.new, &|keys| narrows(keys) || pattern.equal.is_empty() && sorts(keys))
     }
 }
 
@@ -215,10 +232,14 @@ fn identifies(table: &TableName, key: &Key, models: &Models) -> bool {
 }
 
 /// What relationships look for when they are loaded: the rows of the other side, by the foreign key there.
-pub(super) fn of_relationships(models: &Models, sizes: &Sizes) -> Vec<(Pattern, Place)> {
+pub(super) fn of_relationships(models: &Models, sizes: &Sizes, reads: &Reads) -> Vec<(Pattern, Asker)> {
     let mut found = Vec::new();
+    let owners = owners(models);
+    let is_read = |model: &Model, name: &str| {
+        reads.contains(model, name, owners.get(name).is_some_and(|tables| tables.len() == 1))
+    };
     for model in &models.models {
-        for attribute in model.attributes.values() {
+        for (name, attribute) in &model.attributes {
             let Attribute::Relationship(relationship) = attribute else { continue };
             if relationship.special {
                 continue;
@@ -228,12 +249,19 @@ pub(super) fn of_relationships(models: &Models, sizes: &Sizes) -> Vec<(Pattern, 
             else {
                 continue;
             };
-            let target = &models.models[target].table;
+            let other = &models.models[target];
+            let target = &other.table;
+            let is_loaded = relationship.eager || is_read(model, name);
+            let is_loaded_back = relationship.backref.as_ref().is_some_and(|back| {
+                back.eager || back.name.as_deref().is_some_and(|name| is_read(other, name))
+            });
             let mut looked_up = Vec::new();
             match &relationship.secondary {
                 Some(Some(secondary)) => {
-                    looked_up.extend(reference(models, secondary, &model.table));
-                    if relationship.backref {
+                    if is_loaded {
+                        looked_up.extend(reference(models, secondary, &model.table));
+                    }
+                    if is_loaded_back {
                         looked_up.extend(reference(models, secondary, target));
                     }
                 }
@@ -243,9 +271,11 @@ pub(super) fn of_relationships(models: &Models, sizes: &Sizes) -> Vec<(Pattern, 
                     let there = reference(models, target, &model.table);
                     match (here, there) {
                         // Of itself: without `remote_side`, those that reference it.
-                        (Some(_), Some(there)) if model.table == *target => looked_up.push(there),
-                        (None, Some(there)) => looked_up.push(there),
-                        (Some(here), None) if relationship.backref => looked_up.push(here),
+                        (Some(_), Some(there)) if is_loaded && model.table == *target => {
+                            looked_up.push(there);
+                        }
+                        (None, Some(there)) if is_loaded => looked_up.push(there),
+                        (Some(here), None) if is_loaded_back => looked_up.push(here),
                         _ => {}
                     }
                 }
@@ -263,11 +293,30 @@ pub(super) fn of_relationships(models: &Models, sizes: &Sizes) -> Vec<(Pattern, 
                     prefix: Vec::new(),
                     order: Vec::new(),
                 };
-                found.push((pattern, (relationship.file, relationship.range)));
+                let place = (relationship.file, relationship.range);
+                found.push((pattern, Asker { place, deletes: false }));
             }
         }
     }
     found
+}
+
+/// The tables whose rows have an attribute of a name.
+fn owners<'a>(models: &'a Models) -> BTreeMap<&'a str, BTreeSet<&'a TableName>> {
+    let mut owners: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for model in &models.models {
+        for (name, attribute) in &model.attributes {
+            owners.entry(name.as_str()).or_default().insert(&model.table);
+            let Attribute::Relationship(relationship) = attribute else { continue };
+            let back = relationship.backref.as_ref().and_then(|back| back.name.as_deref());
+            let other = relationship.target.as_deref();
+            let other = other.and_then(|name| models.model_named(name, relationship.file));
+            if let (Some(back), Some(other)) = (back, other) {
+                owners.entry(back).or_default().insert(&models.models[other].table);
+            }
+        }
+    }
+    owners
 }
 
 /// The one foreign key of a table that references another.
@@ -313,6 +362,11 @@ impl Pattern {
     /// Whether it only looks for rows that are equal: an index for the beginnings of texts serves that, too.
     pub(super) fn is_equality(&self) -> bool {
         self.equal.len() == 1 && self.order.is_empty()
+    }
+
+    /// Whether it looks for what is equal, whatever comes next.
+    pub(super) fn begins_equal(&self) -> bool {
+        !self.equal.is_empty()
     }
 
     /// Whether it looks for the beginnings of texts, and an index has to be made for that.

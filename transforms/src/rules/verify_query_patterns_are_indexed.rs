@@ -18,6 +18,14 @@
 //!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`.
 //! - `small-tables` don't grow, whatever they look like.
 //!
+//! Not everything that could look for rows counts:
+//!
+//! - A relationship does where its attribute is read (`user.posts`), a loader names it (`joinedload(User.posts)`), a
+//!   schema has a field of its name, or it is loaded with each row (`lazy="selectin"`). Many are declared and never
+//!   used.
+//! - A `DELETE` of what equals something doesn't if it is the only one: what it deletes is looked for once. It does
+//!   where the rows reference some that are deleted as well, as PostgreSQL looks for them by itself then.
+//!
 //! Nothing is reported that was not resolved; `--statistics` says how many queries were, why others were not, and which
 //! tables are taken for small.
 //! One line each says where models and migrations don't have the same indexes.

@@ -7,7 +7,7 @@ use ruff_text_size::{Ranged, TextRange};
 
 use super::columns::join_primary_keys;
 use super::names::{dotted, words};
-use super::{Attribute, Class, Model, ModelColumn, ModelTable, Models, Relationship};
+use super::{Attribute, Backref, Class, Model, ModelColumn, ModelTable, Models, Relationship};
 use crate::operations::{TableName, callee};
 use crate::python::value::Value;
 
@@ -39,6 +39,9 @@ pub(super) struct RawColumn<'a> {
     pub(super) annotation: Option<&'a Expr>,
     pub(super) place: TextRange,
 }
+
+/// Values of `lazy` with which a relationship is loaded with each row.
+const EAGER: &[&str] = &["immediate", "joined", "selectin", "subquery"];
 
 impl<'a> Models<'a> {
     pub(super) fn is_enum(&self, class: Class, depth: usize) -> bool {
@@ -430,11 +433,29 @@ impl<'a> Models<'a> {
             || call.arguments.find_keyword("lazy").is_some_and(|lazy| {
                 matches!(&lazy.value, Expr::StringLiteral(text) if ["noload", "raise", "raise_on_sql", "write_only"].contains(&text.value.to_str()))
             });
-        let backref = call.arguments.find_keyword("backref").is_some();
+        let is_eager = |value: &Expr| match value {
+            Expr::StringLiteral(text) => EAGER.contains(&text.value.to_str()),
+            Expr::BooleanLiteral(boolean) => !boolean.value,
+            _ => false,
+        };
+        let lazy = call.arguments.find_keyword("lazy").map(|keyword| &keyword.value).or_else(|| {
+            let dict = passed_on?.as_dict_expr()?;
+            let is_lazy =
+                |key: &Expr| matches!(key, Expr::StringLiteral(text) if text.value.to_str() == "lazy");
+            dict.items.iter().find(|item| item.key.as_ref().is_some_and(is_lazy)).map(|item| &item.value)
+        });
+        let backref = call.arguments.find_keyword("backref").map(|keyword| {
+            let given = keyword.value.as_call_expr();
+            let name = given.map_or(Some(&keyword.value), |call| call.arguments.args.first());
+            let name = name.and_then(Expr::as_string_literal_expr).map(|text| text.value.to_str().to_owned());
+            let lazy = given.and_then(|call| call.arguments.find_keyword("lazy"));
+            Backref { name, eager: lazy.is_some_and(|lazy| is_eager(&lazy.value)) }
+        });
         Relationship {
             target: target.filter(|name| !name.is_empty()),
             secondary,
             special,
+            eager: lazy.is_some_and(is_eager),
             backref,
             range: call.range(),
             file,

@@ -76,10 +76,20 @@ pub(super) struct Relationship {
     pub(super) secondary: Option<Option<TableName>>,
     /// It has a condition or a loader of its own.
     pub(super) special: bool,
-    /// The other class gets one that leads back.
-    pub(super) backref: bool,
+    /// It is loaded with every row of its class, whoever asks for that.
+    pub(super) eager: bool,
+    /// The one that the other class gets, which leads back.
+    pub(super) backref: Option<Backref>,
     pub(super) range: TextRange,
     pub(super) file: usize,
+}
+
+/// `backref=…`
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Backref {
+    /// `None` when it is not known.
+    pub(super) name: Option<String>,
+    pub(super) eager: bool,
 }
 
 /// A table as the models declare it.

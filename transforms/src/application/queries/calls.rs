@@ -188,6 +188,7 @@ impl<'a> Reader<'_, 'a> {
                             add(&mut query, value);
                         }
                         query.rows = name == "select";
+                        query.deletes = name == "delete";
                         Value::Query(Box::new(query))
                     }
                     _ if unclear => Value::Unclear(format!("a method `{name}` of a model")),
@@ -336,6 +337,7 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         query.rows &= matches!(name, "select" | "query");
+        query.deletes = name == "delete";
         Some(Value::Query(Box::new(query)))
     }
 }

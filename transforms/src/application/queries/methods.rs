@@ -185,6 +185,7 @@ impl<'a> Reader<'_, 'a> {
             }
             _ if RUN.contains(&name) => {
                 query.rows &= !matches!(name, "count" | "delete" | "update" | "yield_per" | "partitions");
+                query.deletes |= name == "delete";
                 if name == "paginate" {
                     query.limited = true;
                 }

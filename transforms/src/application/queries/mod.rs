@@ -43,6 +43,8 @@ pub(super) struct Query {
     pub(super) inner: bool,
     /// The rows themselves are wanted: they are not counted, nor changed.
     rows: bool,
+    /// They are deleted.
+    pub(super) deletes: bool,
 }
 
 impl Query {
@@ -58,6 +60,7 @@ impl Query {
             unclear: None,
             inner: false,
             rows: false,
+            deletes: false,
         }
     }
 
@@ -224,6 +227,7 @@ fn common(a: &Query, b: &Query) -> Query {
     }
     query.limited = a.limited && b.limited;
     query.rows = a.rows && b.rows;
+    query.deletes = a.deletes && b.deletes;
     query.grouped |= b.grouped;
     query.filtered |= b.filtered;
     query.unclear = a.unclear.clone().or_else(|| b.unclear.clone());
