@@ -85,6 +85,12 @@ const LATER: &[&str] = &["changed", "delet", "last", "modif", "updat"];
 /// What the names of columns begin with that only say who was at work.
 const AUTHORS: &[&str] = &["changed", "creat", "modif", "updat"];
 
+/// The last words of tables that keep what has happened.
+const RECORDS: &[&str] = &["event", "events", "history", "log", "logs"];
+
+/// Words of tables whose rows go again, when what they stand for is done.
+const PASSING: &[&str] = &["cleanup", "lease", "lock", "pending", "queue", "slot", "temp", "tmp"];
+
 impl<'a> Sizes<'a> {
     /// `whole` are the tables that are read from the first row to the last.
     pub(super) fn new(
@@ -95,12 +101,17 @@ impl<'a> Sizes<'a> {
     ) -> Self {
         let known = models.tables.iter().map(|(name, table)| (name, columns(database, name, table)));
         let columns: BTreeMap<_, _> = known.collect();
-        let named = models.tables.iter().filter(|(_, table)| is_named(table));
+        let named =
+            models.tables.iter().filter(|(_, table)| is_named(table) || is_named_within(table, &|_| false));
         let dates = named.flat_map(|(name, _)| columns.get(name).into_iter().flatten());
         let dates = dates.filter(|column| column.is_date() && !column.is_own());
         let kept_of_all = dates.map(|column| column.name).collect();
         let mut sizes = Self { models, columns, kept_of_all, growing: BTreeSet::new() };
-        let mut rest: Vec<_> = models.tables.iter().filter(|(name, _)| !settings.is_small(name)).collect();
+        let mut rest: Vec<_> = models
+            .tables
+            .iter()
+            .filter(|(name, _)| !settings.is_small(name) && !is_passing(&name.name))
+            .collect();
         loop {
             let (grown, others): (Vec<_>, Vec<_>) =
                 rest.into_iter().partition(|(name, table)| sizes.must_grow(name, table, whole));
@@ -151,22 +162,30 @@ impl<'a> Sizes<'a> {
         let references = self.references(name, columns);
         let is_association =
             references.len() > 1 && columns.iter().all(|column| column.is_foreign() || column.name == "id");
-        let mut growing = references.iter().filter(|reference| self.grows(&reference.to));
-        // Of each row there, there are some here; and what may belong to people is there for all of them.
-        if growing.any(|reference| {
-            reference.obligatory || is_association || is_of_people(self.columns(&reference.to))
-        }) || is_of_people(columns)
+        let growing: Vec<_> = references.iter().filter(|reference| self.grows(&reference.to)).collect();
+        // Of each row there, there are some here.
+        if growing.iter().any(|reference| reference.obligatory || is_association)
+            || is_of_people(columns)
+            || RECORDS.iter().any(|word| ends_with(&name.name, word))
         {
             return true;
         }
-        if is_named(table) {
+        let of_growing = |column: &str| {
+            let column = columns.iter().find(|known| known.name == column);
+            column.and_then(|column| self.reference(name, column)).is_some_and(|to| self.grows(&to))
+        };
+        if is_named(table) || is_named_within(table, &of_growing) {
             return false;
+        }
+        // What may belong to people is there for all of them.
+        if growing.iter().any(|reference| is_of_people(self.columns(&reference.to))) {
+            return true;
         }
         let is_dated = columns
             .iter()
             .any(|column| column.is_date() && (column.is_own() || !self.kept_of_all.contains(column.name)));
         is_dated
-            && (references.iter().any(|reference| self.grows(&reference.to))
+            && (!growing.is_empty()
                 // Who reads all rows counts on few.
                 || !whole.contains(name))
     }
@@ -242,6 +261,18 @@ fn is_named(table: &ModelTable) -> bool {
     names.peek().is_some() && (names.clone().count() == keys.len() || names.any(|name| has_always(name)))
 }
 
+/// Whether things of a kind are told apart by a name, unless each of what `grows` has its own.
+fn is_named_within(table: &ModelTable, grows: &dyn Fn(&str) -> bool) -> bool {
+    let keys = table.indexes.iter().filter(|known| known.index.unique).map(|known| &known.index.elements);
+    keys.into_iter().filter(|key| key.len() > 1).any(|key| {
+        let columns = key.iter().filter_map(|element| match element {
+            IndexElement::Column(column) => Some(column.as_str()),
+            IndexElement::Expression(_) => None,
+        });
+        columns.clone().any(|column| column.ends_with("name")) && !columns.clone().any(grows)
+    })
+}
+
 impl Known<'_> {
     /// Whether it was thought of for this table.
     fn is_own(&self) -> bool {
@@ -295,6 +326,12 @@ impl Known<'_> {
                     || is_called_so && matches!(type_.modifiers[..], [32 | 36])
             })
     }
+}
+
+/// Whether a table is called as if its rows were there for a while only.
+fn is_passing(table: &str) -> bool {
+    let lower = table.to_lowercase();
+    lower.split('_').any(|word| PASSING.contains(&word.strip_suffix('s').unwrap_or(word)))
 }
 
 /// Whether a table holds people.

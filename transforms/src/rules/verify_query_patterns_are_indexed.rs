@@ -12,11 +12,13 @@
 //! An index is missing only where something says that the table grows, and that few of its rows are looked for:
 //!
 //! - A table grows whose rows belong to those of another one that does (`ForeignKey`, not `NULL`) or may belong to
-//!   people, which holds people (`email`), or whose rows have a date; unless the application reads it whole somewhere,
-//!   its rows are told apart by a unique name, or the date comes from a base that gives it to such tables, too.
+//!   people, which holds people (`email`), which keeps what has happened (`history`, `log`, `events`), or whose rows have
+//!   a date; unless the application reads it whole somewhere, its rows are told apart by a unique name, also within a
+//!   tenant, or the date comes from a base that gives it to such tables, too.
 //! - A column has many values if it references a table that grows, with a `ForeignKey` or by its name (`author_id`), or
 //!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`.
-//! - `small-tables` don't grow, whatever they look like.
+//! - A table doesn't grow if its name says that its rows wait for something or are held for a while: `pending_orders`,
+//!   `mail_queue`, a lock, a lease, a slot, a cleanup. Nor do `small-tables`, whatever they look like.
 //!
 //! Not everything that could look for rows counts:
 //!
