@@ -12,7 +12,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use safemig_transforms::naming::convention::{Convention, Conventions};
+use safemig_transforms::naming::listener::{self, listeners};
 use safemig_transforms::naming::metadata;
+use safemig_transforms::operations::ConstraintKind;
 use safemig_transforms::python::Module;
 
 use crate::locate::AlembicProject;
@@ -47,6 +49,13 @@ pub(crate) enum NamingConvention {
         line: usize,
         /// What it says, when all that the project sets is the same and can be read.
         convention: Option<Convention>,
+    },
+    /// SQLAlchemy calls code of the project's to name constraints; `line` counts from 1.
+    Listener {
+        path: PathBuf,
+        line: usize,
+        /// The kinds that get its name also where a migration gives another.
+        renamed: Vec<ConstraintKind>,
     },
     /// There may be one, for this reason. Unnamed constraints must be left alone.
     Unknown(String),
@@ -94,15 +103,20 @@ impl Search {
 
     /// The words that the sources have which say more.
     pub(crate) fn words(&self) -> impl Iterator<Item = &'static str> {
-        let words = match self {
+        let of_metadata = match self {
             Self::Done(_) => &[][..],
             Self::InSources { .. } => WITH,
         };
-        words.iter().copied().chain((!words.is_empty()).then_some(WORD))
+        let convention = (!of_metadata.is_empty()).then_some(WORD);
+        // What is listened for happens to every constraint, of whatever metadata.
+        of_metadata.iter().copied().chain(convention).chain([listener::EVENT])
     }
 
     /// Look into the sources, which were read with its words.
     pub(crate) fn finish(self, sources: &Sources) -> NamingConvention {
+        if let Some(listener) = listener(sources) {
+            return listener;
+        }
         let elsewhere = match self {
             Self::Done(known) => return known,
             Self::InSources { elsewhere } => elsewhere,
@@ -140,6 +154,21 @@ impl Search {
             (None, None, None) => NamingConvention::None,
         }
     }
+}
+
+/// The code that names constraints when they come to their tables.
+fn listener(sources: &Sources) -> Option<NamingConvention> {
+    let mut place = None;
+    let mut renamed = Vec::new();
+    for (path, source) in sources.files().filter(|(_, source)| source.contains(listener::EVENT)) {
+        let Ok(module) = Module::parse(source.to_owned()) else { continue };
+        for listener in listeners(&module) {
+            place.get_or_insert_with(|| (path.to_path_buf(), module.position(listener.place).line));
+            renamed.extend(listener.kinds.into_iter().filter(|_| listener.renames));
+        }
+    }
+    let (path, line) = place?;
+    Some(NamingConvention::Listener { path, line, renamed })
 }
 
 /// Whether the convention of metadata from `module` can be judged: our search covers the module, or
@@ -184,6 +213,10 @@ mod tests {
             NamingConvention::Set { path, line, convention } => {
                 let path = path.strip_prefix(&root).unwrap().to_path_buf();
                 NamingConvention::Set { path, line, convention }
+            }
+            NamingConvention::Listener { path, line, renamed } => {
+                let path = path.strip_prefix(&root).unwrap().to_path_buf();
+                NamingConvention::Listener { path, line, renamed }
             }
             other => other,
         }
@@ -268,6 +301,28 @@ mod tests {
         assert_eq!(find_in(&[INI, sqlmodel]), NamingConvention::None);
         let relative = ("m/env.py", "from ..db import Base\ntarget_metadata = Base.metadata\n");
         assert_eq!(find_in(&[INI, relative]), NamingConvention::None);
+    }
+
+    #[test]
+    fn a_listener_names_constraints() {
+        let env = ("m/env.py", "from app.db import Base\ntarget_metadata = Base.metadata\n");
+        let models = "\
+@event.listens_for(PrimaryKeyConstraint, 'after_parent_attach')
+def name_it(const, table):
+    const.name = table.name + '_PK'
+
+@event.listens_for(UniqueConstraint, 'after_parent_attach')
+def name_another(const, table):
+    if const.name:
+        return
+    const.name = table.name + '_UQ'
+";
+        let listener = NamingConvention::Listener {
+            path: "app/db.py".into(),
+            line: 2,
+            renamed: vec![ConstraintKind::PrimaryKey],
+        };
+        assert_eq!(find_in(&[INI, env, ("app/db.py", models)]), listener);
     }
 
     #[test]

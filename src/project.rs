@@ -636,9 +636,11 @@ fn settings(wanted: &Wanted<'_>, versions: &Versions, naming: &NamingConvention)
                 place: format!("{}:{line}", shown(path, wanted.request.working_directory)),
                 convention: convention.clone(),
             },
-            NamingConvention::Unknown(reason) => {
-                Naming::Convention { place: reason.clone(), convention: None }
-            }
+            NamingConvention::Unknown(reason) => Naming::unknown(reason.clone()),
+            NamingConvention::Listener { path, line, renamed } => Naming::Listener {
+                place: format!("{}:{line}", shown(path, wanted.request.working_directory)),
+                renamed: renamed.clone(),
+            },
         },
         other_databases: options.other_databases,
         small_tables: options.small_tables.clone().unwrap_or_default(),

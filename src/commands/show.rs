@@ -66,6 +66,7 @@ fn project(session: &Session, group: &Group) -> String {
     let naming = match &group.naming {
         NamingConvention::None => "none".to_owned(),
         NamingConvention::Set { path, line, .. } => format!("{}:{line}", shown(path)),
+        NamingConvention::Listener { path, line, .. } => format!("by the listener in {}:{line}", shown(path)),
         NamingConvention::Unknown(reason) => format!("unknown: {reason}"),
     };
     let portability = match group.history.portability {

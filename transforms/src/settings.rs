@@ -1,7 +1,7 @@
 //! What the rules and the layout have to know about the project.
 
 use crate::naming::convention::Convention;
-use crate::operations::TableName;
+use crate::operations::{ConstraintKind, TableName};
 
 /// A version, as far as it matters here.
 pub type Version = (u32, u32, u32);
@@ -55,16 +55,35 @@ pub enum Naming {
         /// What it says, when that can be read.
         convention: Option<Convention>,
     },
+    /// Code of the project that SQLAlchemy calls for every constraint.
+    Listener {
+        /// Where it was found.
+        place: String,
+        /// The kinds of constraints that get its names also where a migration gives one.
+        renamed: Vec<ConstraintKind>,
+    },
 }
 
 impl Naming {
+    /// A convention that can't be read, or may be there: for that reason, or in that place.
+    #[must_use]
+    pub fn unknown(place: String) -> Self {
+        Self::Convention { place, convention: None }
+    }
+
     /// What the convention says, when there is one that can be read.
     #[must_use]
     pub fn convention(&self) -> Option<&Convention> {
         match self {
-            Self::Postgres => None,
+            Self::Postgres | Self::Listener { .. } => None,
             Self::Convention { convention, .. } => convention.as_ref(),
         }
+    }
+
+    /// Whether a constraint has another name than its migration gives it.
+    #[must_use]
+    pub fn renames(&self, kind: ConstraintKind) -> bool {
+        matches!(self, Self::Listener { renamed, .. } if renamed.contains(&kind))
     }
 }
 

@@ -143,7 +143,7 @@ impl History {
     pub fn check(&self, settings: &Settings, selected: &Selection) -> Vec<Report> {
         let confirmed = match &settings.naming {
             Naming::Convention { place, convention: Some(convention) } if !self.confirms(convention) => {
-                let naming = Naming::Convention { place: place.clone(), convention: None };
+                let naming = Naming::unknown(place.clone());
                 Some(Settings { naming, ..settings.clone() })
             }
             _ => None,
@@ -159,7 +159,7 @@ impl History {
         });
         match contradiction {
             Some(place) if settings.naming == Naming::Postgres => {
-                let naming = Naming::Convention { place, convention: None };
+                let naming = Naming::unknown(place);
                 let settings = Settings { naming, ..settings.clone() };
                 self.check_with(&settings, selected)
             }

@@ -570,6 +570,7 @@ impl Catalog {
         let by_convention =
             self.by_convention(table, constraint, None, referent.as_ref()).filter(|_| convention);
         let name = match (&constraint.name, by_convention) {
+            _ if self.naming.renames(constraint.kind) => None,
             (Value::Str(name) | Value::Partial(name), _) => Some(name.clone()),
             (Value::None, Some(convention::Name::Is(name))) => Some(name),
             (Value::None, by_convention)

@@ -486,7 +486,7 @@ impl Catalog {
             Naming::Convention { convention, .. } => {
                 convention.as_ref()?.index_name(table, &columns.collect::<Option<Vec<_>>>()?, unique)
             }
-            Naming::Postgres => {
+            Naming::Postgres | Naming::Listener { .. } => {
                 let column = columns.next()??;
                 Some(naming::column_index_name(table.schema.as_deref(), &table.name, &column))
             }

@@ -6,6 +6,7 @@
 use md5::{Digest, Md5};
 
 pub mod convention;
+pub mod listener;
 pub mod metadata;
 mod token;
 

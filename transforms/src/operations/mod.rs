@@ -228,6 +228,11 @@ pub enum ConstraintKind {
     Exclude,
 }
 
+impl ConstraintKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::PrimaryKey, Self::Unique, Self::ForeignKey, Self::Check, Self::Exclude];
+}
+
 /// A column as `sa.Column(…)` declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {

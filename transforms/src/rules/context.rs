@@ -172,7 +172,7 @@ impl Context<'_> {
             (None, Naming::Convention { place, .. }) => {
                 Err(format!("it has no name, and the naming convention ({place}) gives it one"))
             }
-            (None, Naming::Postgres) => self.given_name(&create.name),
+            (None, Naming::Postgres | Naming::Listener { .. }) => self.given_name(&create.name),
         }
     }
 
@@ -192,6 +192,11 @@ impl Context<'_> {
             Value::None => None,
             value => Some(value.as_str()),
         };
+        if let Naming::Listener { place, .. } = &self.settings.naming
+            && (given.is_none() || self.settings.naming.renames(kind))
+        {
+            return Err(format!("it gets its name from the listener in {place}"));
+        }
         if let (Naming::Convention { place, convention }, false) = (&self.settings.naming, name.exact) {
             let named = Named { kind, given: given.flatten(), table, columns, referent, unique: None };
             let by_convention = convention.as_ref().map(|convention| convention.name(named));
