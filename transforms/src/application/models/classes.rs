@@ -23,6 +23,8 @@ pub(super) struct Body<'a> {
     is_abstract: bool,
     columns: Vec<(String, RawColumn<'a>)>,
     relationships: Vec<(String, Relationship)>,
+    /// Other names of attributes, with theirs.
+    synonyms: Vec<(String, String)>,
     /// The parts of `__table_args__`; `None` when they can't be read.
     #[expect(
         clippy::option_option,
@@ -172,6 +174,11 @@ impl<'a> Models<'a> {
                 }
             }
             others.extend(body.others.iter().cloned());
+        }
+        for (name, of) in bodies.iter().flat_map(|body| &body.synonyms) {
+            if let Some(attribute) = attributes.get(of).cloned().filter(|_| !others.contains(name)) {
+                attributes.entry(name.clone()).or_insert(attribute);
+            }
         }
         // The arguments of the nearest class count; mixins have theirs merged by hand, if at all.
         let arguments =
@@ -392,6 +399,14 @@ impl<'a> Models<'a> {
                     body.relationships.push((name.to_owned(), relationship));
                 }
             }
+            Some("synonym") => match call.and_then(|call| call.arguments.find_argument_value("name", 0)) {
+                Some(Expr::StringLiteral(of)) => {
+                    body.synonyms.push((name.to_owned(), of.value.to_str().to_owned()));
+                }
+                _ => {
+                    body.others.insert(name.to_owned());
+                }
+            },
             _ if mapped && call.is_none() => {
                 body.columns.push((name.to_owned(), RawColumn { call: None, annotation, place }));
             }

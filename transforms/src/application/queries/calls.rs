@@ -45,6 +45,9 @@ impl<'a> Reader<'_, 'a> {
             Expr::Attribute(attribute) => Some(&*attribute.value),
             _ => None,
         };
+        if self.fills(call, scope) {
+            return Value::Plain;
+        }
         // A query begins.
         if let Some(query) = self.begins(name, call, method_of, scope) {
             return query;
@@ -205,7 +208,7 @@ impl<'a> Reader<'_, 'a> {
                 }
                 Value::Unclear(reason)
             }
-            Value::Plain | Value::Few | Value::Columns(_) => {
+            Value::Plain | Value::Few | Value::Columns(_) | Value::List(..) => {
                 let values = self.arguments(call, scope);
                 if name == "get" && matches!(values.first(), Some(Value::Entity(_))) {
                     // By its primary key.
@@ -257,6 +260,7 @@ impl<'a> Reader<'_, 'a> {
                 }
                 Value::Plain | Value::Few | Value::Entity(_) | Value::Columns(_) => {}
                 Value::Unclear(reason) => result = Value::Unclear(reason),
+                Value::List(conditions, false) if conditions.is_empty() => {}
                 _ if name.is_empty() => result = Value::Unclear("what a call makes of a column".to_owned()),
                 _ => result = Value::Unclear(format!("what `{name}` makes of a column")),
             }

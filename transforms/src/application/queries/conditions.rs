@@ -200,7 +200,7 @@ pub(super) fn conjunction(values: Vec<Value>) -> Value {
     let mut all = Vec::new();
     for value in values {
         match value {
-            Value::Conditions(conditions) => all.extend(conditions),
+            Value::Conditions(conditions) | Value::List(conditions, false) => all.extend(conditions),
             Value::Column(entity, key) => all.push(Condition { entity, key, comparison: Comparison::Few }),
             Value::Few => {}
             Value::Unclear(reason) => return Value::Unclear(reason),

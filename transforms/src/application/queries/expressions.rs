@@ -126,6 +126,14 @@ impl<'a> Reader<'_, 'a> {
                 }
             }
             Expr::Starred(starred) => {
+                if let Some(list) = match &*starred.value {
+                    Expr::Name(name) => {
+                        scope.get(name.id.as_str()).filter(|value| matches!(value, Value::List(..))).cloned()
+                    }
+                    other => self.list(other, scope),
+                } {
+                    return list;
+                }
                 let value = self.eval(&starred.value, scope);
                 self.give_away(value, "it is unpacked");
                 Value::Unclear("arguments that are unpacked with `*`".to_owned())
@@ -199,6 +207,7 @@ impl<'a> Reader<'_, 'a> {
                 Value::Column(entity, _) => entities.push(entity),
                 Value::Of(more) => entities.extend(more),
                 Value::Unclear(reason) => unclear = Some(reason),
+                Value::List(conditions, false) if conditions.is_empty() => {}
                 Value::Query(query) => {
                     self.subquery(Value::Query(query));
                     unclear = Some(what.to_owned());
@@ -214,8 +223,11 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn name(&self, name: &str, scope: &Scope) -> Value {
-        if let Some(value) = scope.get(name) {
-            return value.clone();
+        match scope.get(name) {
+            Some(Value::List(conditions, false)) if conditions.is_empty() => return Value::Plain,
+            Some(Value::List(..)) => return Value::Unclear("a list of columns or conditions".to_owned()),
+            Some(value) => return value.clone(),
+            None => {}
         }
         if let Some(model) = self.models.model(self.file, name) {
             return Value::Entity(self.entity(model));

@@ -4,7 +4,7 @@ use ruff_python_ast::{ExceptHandler, Expr, Stmt, StmtClassDef, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::super::models::dotted;
-use super::{Reader, Scope, Value, common};
+use super::{Reader, Scope, Value, common, lists};
 
 impl<'a> Reader<'_, 'a> {
     pub(super) fn body(&mut self, body: &'a [Stmt], scope: &mut Scope) -> bool {
@@ -20,25 +20,43 @@ impl<'a> Reader<'_, 'a> {
     /// Follow a statement; false when what stands behind it is not reached.
     fn statement(&mut self, statement: &'a Stmt, scope: &mut Scope) -> bool {
         match statement {
-            Stmt::FunctionDef(function) => self.function(function, scope),
-            Stmt::ClassDef(class) => self.class(class, scope),
+            Stmt::FunctionDef(function) => {
+                lists::forget(scope);
+                self.function(function, scope);
+            }
+            Stmt::ClassDef(class) => {
+                lists::forget(scope);
+                self.class(class, scope);
+            }
             Stmt::Expr(expression) => {
                 let value = self.eval(&expression.value, scope);
                 self.run(value);
             }
             Stmt::Assign(assignment) => {
-                let value = self.eval(&assignment.value, scope);
+                let value = match &assignment.targets[..] {
+                    [Expr::Name(_)] => self.list(&assignment.value, scope),
+                    _ => None,
+                };
+                let value = value.unwrap_or_else(|| self.eval(&assignment.value, scope));
                 for target in &assignment.targets {
                     self.bind(target, &value, scope);
                 }
             }
             Stmt::AnnAssign(assignment) => {
                 if let Some(value) = &assignment.value {
-                    let value = self.eval(value, scope);
+                    let list = self.list(value, scope);
+                    let value = list.unwrap_or_else(|| self.eval(value, scope));
                     self.bind(&assignment.target, &value, scope);
                 }
             }
             Stmt::AugAssign(assignment) => {
+                if let Expr::Name(name) = &*assignment.target
+                    && matches!(scope.get(name.id.as_str()), Some(Value::List(..)))
+                    && let Some(more) = self.list(&assignment.value, scope)
+                {
+                    self.put_into(&name.id, more, scope);
+                    return true;
+                }
                 let value = self.eval(&assignment.value, scope);
                 self.run(value);
                 self.bind(&assignment.target, &Value::Plain, scope);
@@ -221,14 +239,15 @@ fn merge(mut ends: Vec<Scope>, scope: &mut Scope) -> bool {
                 (Some(Value::Query(a)), Some(Value::Query(b))) if a.range == b.range => {
                     Value::Query(Box::new(common(a, b)))
                 }
+                (Some(Value::List(a, more)), Some(Value::List(b, others))) => {
+                    lists::common((a, *more), (b, *others))
+                }
                 (Some(Value::Query(a)), Some(Value::Query(_))) => {
                     let mut query = a.clone();
                     query.unclear = Some("one of several queries".to_owned());
                     Value::Query(query)
                 }
-                (Some(Value::Plain | Value::Few) | None, Some(Value::Plain | Value::Few) | None) => {
-                    Value::Plain
-                }
+                (a, b) if is_plain(a) && is_plain(b) => Value::Plain,
                 _ => Value::Unclear("a variable that holds one thing or another".to_owned()),
             };
             merged.insert(name, value);
@@ -236,4 +255,13 @@ fn merge(mut ends: Vec<Scope>, scope: &mut Scope) -> bool {
     }
     *scope = merged;
     true
+}
+
+/// Whether a variable holds nothing of a query.
+fn is_plain(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Plain | Value::Few) => true,
+        Some(Value::List(conditions, has_others)) => conditions.is_empty() && !has_others,
+        Some(_) => false,
+    }
 }

@@ -105,6 +105,10 @@ impl<'a> Reader<'_, 'a> {
                             query.filtered |= conditions.is_empty();
                             query.conditions.extend(conditions);
                         }
+                        Value::List(conditions, has_others) => {
+                            query.filtered |= has_others;
+                            query.conditions.extend(conditions);
+                        }
                         Value::Column(entity, key) => {
                             query.conditions.push(Condition { entity, key, comparison: Comparison::Few });
                         }
@@ -246,7 +250,7 @@ pub(super) fn add(query: &mut Query, value: Value) {
         Value::Unclear(reason) => {
             unclear.get_or_insert(reason);
         }
-        Value::Relationship(..) | Value::Query(_) => {
+        Value::Relationship(..) | Value::Query(_) | Value::List(..) => {
             unclear.get_or_insert_with(|| "it selects something else than a model".to_owned());
         }
         Value::Plain | Value::Few => {}

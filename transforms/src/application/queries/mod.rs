@@ -11,6 +11,7 @@ mod conditions;
 mod expressions;
 mod flow;
 mod joins;
+mod lists;
 mod methods;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,6 +136,8 @@ enum Value {
     Query(Box<Query>),
     /// The conditions that hold when it does; `None`: it says nothing that an index could help with.
     Conditions(Vec<Condition>),
+    /// A list of conditions, of which all hold: those that an index could help with, and whether there may be others.
+    List(Vec<Condition>, bool),
     /// Something of these tables, such as `func.count(User.id)`.
     Of(Vec<Entity>),
     /// A value of Python.
