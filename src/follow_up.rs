@@ -1,7 +1,9 @@
 //! New revisions at the head of a history: what fixes that older revisions can't have need.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use safemig_transforms::catalog::Catalog;
 use safemig_transforms::migration::Migration;
 use safemig_transforms::revision::{self, NewRevision, Step, Steps};
 
@@ -35,49 +37,55 @@ pub(crate) fn of(
 ) -> Option<NewFile> {
     let is_ours =
         |one: &Judged| group.history.migrations.iter().any(|other| std::ptr::eq(other, one.migration));
-    let left_out = judged.iter().filter(|one| is_ours(one)).flat_map(Judged::left_out).collect();
+    let left_out: BTreeSet<_> = judged.iter().filter(|one| is_ours(one)).flat_map(Judged::left_out).collect();
     let end = group.history.end(&group.settings);
-    let mut steps = Steps::new(&end, left_out);
-    let mut fixed = Vec::new();
-    let mut places = Vec::new();
-    for (index, one) in judged.iter_mut().enumerate().filter(|(_, one)| is_ours(one)) {
-        for (number, finding) in one.report.findings.iter().enumerate() {
-            if finding.new_revision().is_empty() || rules.refusal(finding).is_some() {
-                continue;
-            }
-            match steps.add(finding.new_revision()) {
-                Ok(()) => {
-                    places.push((index, number));
-                    fixed.push(finding.rule.name());
+    let mut refused = Vec::new();
+    let (places, file) = loop {
+        let mut steps = Steps::new(&end, left_out.clone(), refused.clone());
+        let mut fixed = Vec::new();
+        let mut places = Vec::new();
+        for (index, one) in judged.iter_mut().enumerate().filter(|(_, one)| is_ours(one)) {
+            for (number, finding) in one.report.findings.iter().enumerate() {
+                if finding.new_revision().is_empty() || rules.refusal(finding).is_some() {
+                    continue;
                 }
-                Err(reason) => one.verdicts[number] = Err(reason),
+                match steps.add(finding.new_revision()) {
+                    Ok(()) => {
+                        places.push((index, number));
+                        fixed.push(finding.rule.name());
+                    }
+                    Err(reason) => one.verdicts[number] = Err(reason),
+                }
             }
         }
-    }
-    if let Some(application) = &mut application {
-        fixed.extend(application.add_to(&mut steps));
-    }
-    let steps = steps.all();
-    if steps.is_empty() {
-        return None;
-    }
-    let creates = steps.iter().any(|step| matches!(step, Step::CreateIndex(_)));
-    let drops = steps.iter().any(|step| matches!(step, Step::DropIndex(_)));
-    let message = match (creates, drops) {
-        (true, true) => "Create missing indexes, drop covered ones",
-        (true, false) => "Create missing indexes",
-        _ => "Drop covered indexes",
-    };
-    let file = if from_stdin {
-        Err("what stands on standard input can't be followed by a new revision".to_owned())
-    } else {
-        write(group, message, steps, directory).map(|(path, source)| NewFile {
+        if let Some(application) = &mut application {
+            fixed.extend(application.add_to(&mut steps));
+        }
+        let steps = steps.all();
+        if steps.is_empty() {
+            return None;
+        }
+        let file = if from_stdin {
+            Err("what stands on standard input can't be followed by a new revision".to_owned())
+        } else {
+            write(group, steps, &end, directory)
+        };
+        if file.is_err() && refused.is_empty() && steps.len() > 1 {
+            // One that can't be made keeps none of the others back.
+            let alone = |step: &Step| write(group, std::slice::from_ref(step), &end, directory).err();
+            refused = steps.iter().filter_map(|step| Some((step.clone(), alone(step)?))).collect();
+            if !refused.is_empty() && refused.len() < steps.len() {
+                continue;
+            }
+        }
+        let file = file.map(|(path, source)| NewFile {
             shown: shown(&path, directory),
             path,
             source,
             rules: fixed,
             group: number_of_group,
-        })
+        });
+        break (places, file);
     };
     for (index, number) in places {
         let one = &mut judged[index];
@@ -99,14 +107,21 @@ pub(crate) fn of(
 /// Why there is no place for it.
 fn write(
     group: &Group,
-    message: &str,
     steps: &[Step],
+    end: &Catalog,
     directory: &Path,
 ) -> Result<(PathBuf, String), String> {
+    let creates = steps.iter().any(|step| matches!(step, Step::CreateIndex(_)));
+    let drops = steps.iter().any(|step| matches!(step, Step::DropIndex(_)));
+    let message = match (creates, drops) {
+        (true, true) => "Create missing indexes, drop covered ones",
+        (true, false) => "Create missing indexes",
+        _ => "Drop covered indexes",
+    };
     if !group.invalid.is_empty() || !group.unclear.is_empty() {
         return Err("the history is not whole, so that a new revision has no place".to_owned());
     }
-    let new = group.history.new_revision(message, steps, &group.settings)?;
+    let new = group.history.new_revision(message, steps, end, &group.settings)?;
     let [head] = group.history.map.heads[..] else { return Err("the history has several heads".to_owned()) };
     let parent = &group.history.migrations[head];
     let name = file_name(group.project.file_template.as_deref(), &new, parent);

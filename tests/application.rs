@@ -124,6 +124,58 @@ fn a_model_keeps_an_index_as_long_as_the_database_does() {
     assert!(index_first.2.contains("a foreign key may rest on it"), "{}", index_first.2);
 }
 
+/// An index that can't be created concurrently, as nothing says which partitions there are, keeps the other not back.
+#[test]
+fn what_a_new_revision_cannot_do_is_left_out_of_it() {
+    let directory = TempDir::with_prefix("safemig-partitions-").expect("a temporary directory");
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    };
+    write("alembic.ini", "[alembic]\nscript_location = m\n");
+    write("m/env.py", "target_metadata = None\n");
+    let columns = |sa: &str| {
+        format!(
+            "{sa}Column('id', {sa}Integer, primary_key=True), {sa}Column('at', {sa}DateTime, primary_key=True), \
+             {sa}Column('token', {sa}String(20))"
+        )
+    };
+    let table =
+        |name: &str, options: &str| format!("    op.create_table('{name}', {}{options})\n", columns("sa."));
+    write(
+        "m/versions/a.py",
+        &format!(
+            "from alembic import op\nimport sqlalchemy as sa\n\nrevision = 'a'\ndown_revision = None\n\n\ndef upgrade():\n{}{}",
+            table("jobs", ""),
+            table("parts", ", postgresql_partition_by='RANGE (at)'")
+        ),
+    );
+    let variable = |name: &str| format!("{name} = sa.Table('{name}', sa.MetaData(), {})\n", columns("sa."));
+    let query = |name: &str| {
+        format!(
+            "def of_{name}(s, token):\n    return s.execute({name}.select().where({name}.c.token == token)).all()\n"
+        )
+    };
+    let application = format!(
+        "import sqlalchemy as sa\n\n{}{}\n\n{}\n\n{}",
+        variable("jobs"),
+        variable("parts"),
+        query("jobs"),
+        query("parts")
+    );
+    write("app.py", &application);
+    let rule = "--select=verify-query-patterns-are-indexed";
+    let fixed = verify_with(&mut safemig(directory.path(), SA20, &["fix", ".", rule, "--unsafe-fixes"]));
+    assert!(fixed.text.contains("no migration creates partitions of `parts`"), "{}", fixed.text);
+    let written = fs::read_to_string(directory.path().join("app.py")).expect("a file");
+    assert_eq!(written, application.replacen("sa.String(20))", "sa.String(20), index=True)", 1));
+    let versions = fs::read_dir(directory.path().join("m/versions")).expect("a directory");
+    let versions = versions.map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("a file"));
+    let new = versions.into_iter().find(|text| text.contains("down_revision = 'a'")).expect("a new revision");
+    assert!(new.contains("ix_jobs_token") && !new.contains("parts"), "{new}");
+}
+
 /// An application of many files, each with a model that lacks an index.
 struct Many(TempDir);
 

@@ -67,25 +67,36 @@ pub struct Steps<'a> {
     end: &'a Catalog,
     /// Indexes of that which fixes leave out, by schema and name.
     left_out: BTreeSet<(Option<String>, String)>,
+    /// Steps that a new revision can't do, and why.
+    refused: Vec<(Step, String)>,
     steps: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
     #[must_use]
-    pub fn new(end: &'a Catalog, left_out: BTreeSet<(Option<String>, String)>) -> Self {
-        Self { end, left_out, steps: Vec::new() }
+    pub fn new(
+        end: &'a Catalog,
+        left_out: BTreeSet<(Option<String>, String)>,
+        refused: Vec<(Step, String)>,
+    ) -> Self {
+        Self { end, left_out, refused, steps: Vec::new() }
     }
 
     /// Take steps that belong together. An index that is left out is not dropped again.
     ///
     /// # Errors
-    /// What covers an index that they drop goes away, too; none of them is taken.
+    /// One of them is refused, or what covers an index that they drop goes away, too; none of them is taken.
     pub fn add<'s>(&mut self, more: impl IntoIterator<Item = &'s Step>) -> Result<(), String> {
         let before = self.steps.len();
         for step in more {
-            if !self.is_done(step) {
-                self.steps.push(step.clone());
+            if self.is_done(step) {
+                continue;
             }
+            if let Some((_, reason)) = self.refused.iter().find(|(refused, _)| refused == step) {
+                self.steps.truncate(before);
+                return Err(reason.clone());
+            }
+            self.steps.push(step.clone());
         }
         let is_covered = |step: &Step| match step {
             Step::DropIndex(index) => self.covers(index),

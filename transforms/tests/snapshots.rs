@@ -122,7 +122,8 @@ fn study(given: Option<&str>, source: &str, settings: &Settings) -> (String, Opt
         .flat_map(|(fix, _)| fix.steps.iter().cloned())
         .collect();
     let new = history.filter(|_| !steps.is_empty()).map(|history| {
-        history.new_revision("Create missing indexes", &steps, settings).expect("it has a place").source
+        let end = history.end(settings);
+        history.new_revision("Create missing indexes", &steps, &end, settings).expect("it has a place").source
     });
     (sources.remove(&0).unwrap_or_else(|| source.to_owned()), new, found)
 }
@@ -146,7 +147,9 @@ fn new_revision(rule: &Rule, given: Option<&str>, source: &str, settings: &Setti
     if steps.is_empty() {
         return None;
     }
-    let new = history.new_revision("Drop covered indexes", &steps, settings).expect("it has a place");
+    let new = history
+        .new_revision("Drop covered indexes", &steps, &history.end(settings), settings)
+        .expect("it has a place");
     assert_eq!(
         fix_source(rule, Some(source), &new.source, settings),
         new.source,

@@ -180,7 +180,8 @@ impl History {
         catalog
     }
 
-    /// A new revision at the head, safe by the rules about how indexes are created and dropped.
+    /// A new revision at the head, where the database is as the history leaves it, safe by the rules about how indexes
+    /// are created and dropped.
     ///
     /// # Errors
     /// Why there is no place for it.
@@ -188,6 +189,7 @@ impl History {
         &self,
         message: &str,
         steps: &[revision::Step],
+        before: &Catalog,
         settings: &Settings,
     ) -> Result<NewRevision, String> {
         let [head] = self.map.heads[..] else {
@@ -209,9 +211,8 @@ impl History {
         let Ok(Parsed::Migration(migration)) = parsed else {
             return Err("the head is not written in a way that can be continued".to_owned());
         };
-        let before = self.end(settings);
         let reasons = Arc::default();
-        let place = Place { before: &before, end: &before, is_head: true, reasons: &reasons };
+        let place = Place { before, end: before, is_head: true, reasons: &reasons };
         let selected = |_: &str, rule: &str| rule == "only-concurrent-indexes";
         let report = check_one(&migration, &place, settings, &selected);
         let fixed = report.fix(&migration, self.portability, settings, &selected, &|_| true);
