@@ -546,6 +546,46 @@ fn what_fails_in_the_original_is_told() {
     }
 }
 
+/// Some revisions run only once in a process: a command has one of its own.
+#[test]
+fn a_revision_may_remember_that_it_has_run() {
+    let _turn = Turn::take();
+    let line = "    assert sys.__dict__.setdefault('ran', op.get_context()) in (None, op.get_context()), 'it has run'\n";
+    let original = format!("import sys\n{}", text("original"))
+        .replace("def upgrade():\n", &format!("def upgrade():\n{line}"));
+    let verified = verify(project(ENV, &original).path(), SA20, &[]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(
+        verified.text.contains("(1 rewritten): schema equal, 3 of 3 lock claims hold"),
+        "{}",
+        verified.text
+    );
+    assert!(!verified.text.contains("were not compared"), "{}", verified.text);
+}
+
+/// An application may lock itself out when all of its revisions run in one process.
+#[test]
+fn what_only_runs_revision_by_revision_is_compared_so() {
+    let _turn = Turn::take();
+    let original = format!("import sys\n{}", text("original"))
+        .replace("def upgrade():\n", "def upgrade():\n    sys.context = op.get_context()\n");
+    let project = project(ENV, &original);
+    let later = "import sys\nfrom alembic import op\n\nrevision = 'later'\ndown_revision = 'changes'\n\n\n\
+                 def upgrade():\n    op.create_index('ix_later', 'child', ['a'])\n    \
+                 assert getattr(sys, 'context', None) is not op.get_context(), 'locked out'\n";
+    fs::write(project.path().join("migrations/versions/later.py"), later).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &[]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(
+        verified.text.contains("(2 rewritten): schema equal, 4 of 4 lock claims hold"),
+        "{}",
+        verified.text
+    );
+    let note =
+        "all revisions in one command were not compared: the original fails, too: AssertionError: locked out";
+    assert!(verified.text.contains(note), "{}", verified.text);
+}
+
 #[test]
 fn ctrl_c_leaves_nothing_behind() {
     let _turn = Turn::take();

@@ -246,6 +246,15 @@ impl<'a> Driver<'a> {
         Ok(driver)
     }
 
+    /// Start again: nothing is remembered of what has run.
+    ///
+    /// # Errors
+    /// As for [`Driver::start`].
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        *self = Self::start(self.environment, self.tree, &self.interrupt)?;
+        Ok(())
+    }
+
     /// Run something on a database. The answer is what the migrations raised.
     ///
     /// # Errors
