@@ -563,6 +563,26 @@ fn a_revision_may_remember_that_it_has_run() {
     assert!(!verified.text.contains("were not compared"), "{}", verified.text);
 }
 
+/// There is no way back: what is claimed about the way there holds all the same.
+#[test]
+fn a_history_is_proved_upwards_without_downgrades() {
+    let _turn = Turn::take();
+    let original = text("original");
+    let (upgrade, _) = original.split_once("def downgrade").expect("it has one");
+    let raises = original.replace("def downgrade():\n", "def downgrade():\n    op.execute('SELECT 1 / 0')\n");
+    for (original, unchecked) in [(upgrade, ""), (&raises, " and 1 not checked")] {
+        let verified = verify(project(ENV, original).path(), SA20, &[CRASH]);
+        assert_eq!(verified.status, Some(0), "{}", verified.text);
+        let summary = format!("(1 rewritten): schema equal, 2 of 2 lock claims hold{unchecked}, ");
+        assert!(verified.text.contains(&summary), "{}", verified.text);
+    }
+    // The original does not even get there.
+    let fails = original.replace("def downgrade", "    op.drop_table('nope')\n\n\ndef downgrade");
+    let verified = verify(project(ENV, &fails).path(), SA20, &[]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    assert!(verified.text.contains("0 of 0 lock claims hold and 3 not checked"), "{}", verified.text);
+}
+
 /// An application may lock itself out when all of its revisions run in one process.
 #[test]
 fn what_only_runs_revision_by_revision_is_compared_so() {

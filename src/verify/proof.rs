@@ -155,10 +155,12 @@ pub(crate) struct Outcome {
     pub(crate) before: Vec<Traced>,
     /// The statements of the rewrite.
     pub(crate) after: Vec<Traced>,
-    /// How many findings the rewrite claims to have removed.
+    /// How many findings the rewrite claims to have removed, so far as that can be seen.
     pub(crate) claims: usize,
     /// How many of these do not hold: their work still stops writers.
     pub(crate) broken_claims: usize,
+    /// How many more there are where the original fails, so that nothing is seen of them.
+    pub(crate) unchecked_claims: usize,
     /// The rules of findings that the rewrite leaves, which `safemig check` reports.
     pub(crate) left: BTreeSet<String>,
     pub(crate) crash: Crash,
@@ -201,6 +203,7 @@ impl Outcome {
             after,
             claims: claims.len(),
             broken_claims: 0,
+            unchecked_claims: 0,
             left: left.iter().map(|claim| claim.rule.clone()).collect(),
             crash,
         };
@@ -215,8 +218,12 @@ impl Outcome {
                 })
         };
         outcome.broken_claims = claims.iter().filter(is_broken).count();
-        if outcome.comparison.rewritten.is_some() && outcome.comparison.original.is_none() {
-            outcome.broken_claims = outcome.claims; // It did not get so far.
+        // It did not get so far.
+        if outcome.comparison.original.is_some() {
+            outcome.unchecked_claims = outcome.claims - outcome.broken_claims;
+            outcome.claims = outcome.broken_claims;
+        } else if outcome.comparison.rewritten.is_some() {
+            outcome.broken_claims = outcome.claims;
         }
         outcome
     }
@@ -466,7 +473,8 @@ impl<'a> Prover<'a> {
         let crash = self.crash(&pair, &comparison, template, &target, contents)?;
         let failure = pair.original.failure.clone();
         let (up, original, rewritten) = pair.close(planned, Direction::Upgrade, comparison, crash);
-        let mut down = Outcome::default();
+        let unchecked_claims = planned.claims.get(&Direction::Downgrade).map_or(0, Vec::len);
+        let mut down = Outcome { unchecked_claims, ..Outcome::default() };
         if failure.is_none() && up.comparison.rewritten.is_none() {
             let step = Step::Downgrade(vec![planned.revision.clone()]);
             let back = Step::Downgrade(self.span(&planned.revision));

@@ -38,7 +38,7 @@ fn as_json(proof: &Proof) -> Value {
     value
 }
 
-/// `48 revisions: schema equal, 12 of 12 lock claims hold, 37 crash points survived`.
+/// `48 revisions: schema equal, 12 of 12 lock claims hold and 3 not checked, 37 crash points survived`.
 pub(crate) fn summary(proof: &Proof) -> String {
     let outcomes = || proof.outcomes().map(|(_, _, outcome)| outcome);
     let compared = outcomes().map(|outcome| &outcome.comparison).chain(proof.whole());
@@ -49,7 +49,9 @@ pub(crate) fn summary(proof: &Proof) -> String {
     }];
     let claims: usize = outcomes().map(|outcome| outcome.claims).sum();
     let broken: usize = outcomes().map(|outcome| outcome.broken_claims).sum();
-    parts.push(format!("{} of {claims} lock claims hold", claims - broken));
+    let unchecked: usize = outcomes().map(|outcome| outcome.unchecked_claims).sum();
+    let and_unchecked = if unchecked == 0 { String::new() } else { format!(" and {unchecked} not checked") };
+    parts.push(format!("{} of {claims} lock claims hold{and_unchecked}", claims - broken));
     let blocking = outcomes().filter(|outcome| outcome.blocking().next().is_some()).count();
     if blocking > 0 {
         parts.push(format!("writers still stopped in {}", count(blocking, "place")));
