@@ -286,6 +286,9 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     if !drop.if_exists && !operation.conditional && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
         return Err(format!("no index `{text}` exists here, so that this fails as it is"));
     }
+    if !drop.if_exists && may_have_gone(context, schema, text) {
+        return Err(format!("index `{text}` may have gone with its column, so that this may fail as it is"));
+    }
     if !operation.conditional && context.catalog.index(schema, text).is_some_and(|index| index.of_constraint) {
         return Err(format!("a constraint needs index `{text}`, so that this fails as it is"));
     }
@@ -305,6 +308,16 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
         cost: Cost::Instant,
         for_rerun: false,
     }]))
+}
+
+/// Whether an earlier statement drops a column of an index under a condition.
+fn may_have_gone(context: &Context, schema: Option<&str>, name: &str) -> bool {
+    let Some(index) = context.catalog.index(schema, name) else { return false };
+    context.earlier.iter().any(|earlier| {
+        let OperationKind::DropColumn { table, column, .. } = &earlier.kind else { return false };
+        table.known().as_ref() == Some(&index.table)
+            && column.as_str().is_some_and(|column| index.has_column(column))
+    })
 }
 
 /// `REINDEX` blocks writes to the table, and reads that would use the index. Source: PostgreSQL manual,
