@@ -106,6 +106,10 @@ impl<'a> Reader<'_, 'a> {
                 let values = self.arguments(call, scope);
                 return self.combined(values, "a computed value");
             }
+            "with_parent" if method_of.is_none() => {
+                let values = self.arguments(call, scope);
+                return self.of_parent(&values);
+            }
             "text" if method_of.is_none_or(|owner| matches!(owner, Expr::Name(_))) => {
                 return Value::Unclear("SQL text".to_owned());
             }

@@ -76,6 +76,27 @@ impl Reader<'_, '_> {
         edges
     }
 
+    /// `with_parent(user, User.posts)`: what one row has in a relationship.
+    pub(super) fn of_parent(&self, values: &[Value]) -> Value {
+        let condition = || {
+            let [_, Value::Relationship(from, relationship)] = values else { return None };
+            let target = self.models.model_named(relationship.target.as_deref()?, relationship.file)?;
+            let target = self.entity(target);
+            let edges = self.edges(from, &target);
+            let [edge] = &edges[..] else { return None };
+            let Comparison::Join(_, other_key) = &edge.comparison else { return None };
+            if relationship.special || relationship.secondary.is_some() || *from == target {
+                return None;
+            }
+            let key = if edge.entity == target { &edge.key } else { other_key };
+            Some(Condition { key: key.clone(), entity: target, comparison: Comparison::Equal })
+        };
+        match condition() {
+            Some(condition) => Value::Conditions(vec![condition]),
+            None => Value::Unclear("`with_parent` of an object".to_owned()),
+        }
+    }
+
     fn join_relationship(
         &self,
         query: &mut Query,

@@ -179,9 +179,12 @@ impl<'a> Reader<'_, 'a> {
                 }
                 query.unclear.get_or_insert_with(|| format!("`{name}` of queries"));
             }
-            "with_parent" => {
-                query.unclear.get_or_insert_with(|| "`with_parent` of an object".to_owned());
-            }
+            "with_parent" => match self.of_parent(&values) {
+                Value::Conditions(conditions) => query.conditions.extend(conditions),
+                _ => {
+                    query.unclear.get_or_insert_with(|| "`with_parent` of an object".to_owned());
+                }
+            },
             "first" | "first_or_404" => {
                 query.limited = true;
                 self.found(query);
