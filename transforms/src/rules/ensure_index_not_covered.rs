@@ -92,35 +92,62 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     let is_older = |name: &str| context.catalog.index(table.schema.as_deref(), name).is_some();
     let there: Vec<(&str, &Index)> =
         after.indexes_of(&table).filter(|(name, index)| lasting(name, index)).collect();
+    let mut found = Vec::new();
     for (name, index) in there.iter().filter(|(name, _)| !is_older(name)) {
         let wider = there.iter().find(|(other, known)| {
             // Of two that are the same, the one that was there first stays.
             other != name && known.covers(index) && (!index.covers(known) || is_older(other) || *other < *name)
         });
         if let Some((wider, cover)) = wider {
-            return Some(covered(name, index, wider, cover, operation, context));
-        }
-    }
-    let new = there.iter().filter(|(name, _)| !is_older(name));
-    for (name, index) in new {
-        let narrower: Vec<_> =
-            there.iter().filter(|(other, known)| is_older(other) && index.covers(known)).collect();
-        if narrower.is_empty() {
+            found.push(covered(name, index, wider, cover, operation, context));
             continue;
         }
-        let names: Vec<_> = narrower.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let steps: Result<Vec<_>, _> = narrower.iter().map(|(name, index)| drop_later(name, index, context)).collect();
-        return Some(Violation {
-            message: format!(
-                "Index `{name}` on `{table}` does all that {} {} for: not needed any more",
-                names.join(", "),
-                if names.len() == 1 { "is" } else { "are" }
-            ),
-            lock: format!("{} is the beginning of it", narrower.iter().map(|(_, index)| columns(index)).collect::<Vec<_>>().join(" and ")),
-            fix: steps.map(Recipe::new_revision),
-        });
+        let narrower = there.iter().filter(|(other, known)| is_older(other) && index.covers(known));
+        found.extend(not_needed(name, &table, &narrower.collect::<Vec<_>>(), context));
     }
-    None
+    together(found)
+}
+
+/// What is found in one operation: a table may be created with several indexes that another one covers.
+fn together(found: Vec<Found>) -> Option<Violation> {
+    let joined = |part: fn(&Found) -> &str, by: &str| found.iter().map(part).collect::<Vec<_>>().join(by);
+    let (message, lock) = (joined(|found| &found.message, "; "), joined(|found| &found.lock, " and "));
+    let mut first = None;
+    let mut steps = Vec::new();
+    for one in found {
+        match one.drop {
+            Ok(Instead::LeaveOut) => {
+                return Some(Violation { message, lock, fix: Ok(Recipe::in_place(Action::LeaveOut)) });
+            }
+            // Two new ones may cover the same older one.
+            Ok(Instead::Drop(more)) => {
+                let more: Vec<_> = more.into_iter().filter(|step| !steps.contains(step)).collect();
+                steps.extend(more);
+            }
+            Err(reason) => {
+                first.get_or_insert(reason);
+            }
+        }
+    }
+    match first {
+        Some(reason) if steps.is_empty() => Some(Violation { message, lock, fix: Err(reason) }),
+        None if steps.is_empty() => None,
+        _ => Some(Violation { message, lock, fix: Ok(Recipe::new_revision(steps)) }),
+    }
+}
+
+/// An index that is not needed, and what to do about it.
+struct Found {
+    message: String,
+    lock: String,
+    drop: Result<Instead, String>,
+}
+
+enum Instead {
+    /// It is not created.
+    LeaveOut,
+    /// A new revision does this.
+    Drop(Vec<Step>),
 }
 
 /// `index=True` beside an `Index(…)` that begins with the column.
@@ -156,23 +183,44 @@ fn covered(
     cover: &Index,
     operation: &Operation,
     context: &Context,
-) -> Violation {
+) -> Found {
     let create_alone = matches!(&operation.kind, OperationKind::CreateIndex(_));
     // PostgreSQL lets a foreign key rest on the oldest index that fits (`transformFkeyCheckAttrs` goes through
     // `RelationGetIndexList`, which sorts by OID), and those of constraints are made together with their table.
     let is_younger = create_alone && (cover.of_constraint || context.catalog.index(index.table.schema.as_deref(), wider).is_some());
-    let fix = if index.unique && !is_younger && context.end.may_be_referenced(&index.table) {
+    let drop = if index.unique && !is_younger && context.end.may_be_referenced(&index.table) {
         Err(RESTED_ON.to_owned())
     } else if create_alone && context.is_head {
-        Ok(Recipe::in_place(Action::LeaveOut))
+        Ok(Instead::LeaveOut)
     } else {
-        NewIndex::of(name, index).map(|index| Recipe::new_revision(vec![Step::DropIndex(index)]))
+        NewIndex::of(name, index).map(|index| Instead::Drop(vec![Step::DropIndex(index)]))
     };
-    Violation {
+    Found {
         message: format!("Index `{name}` on `{}` is covered by `{wider}`", index.table),
         lock: format!("{} begins with {}", columns(cover), columns(index)),
-        fix,
+        drop,
     }
+}
+
+/// Older indexes, which a new one covers; `None` when there are none.
+fn not_needed(name: &str, table: &TableName, narrower: &[&(&str, &Index)], context: &Context) -> Option<Found> {
+    if narrower.is_empty() {
+        return None;
+    }
+    let names: Vec<_> = narrower.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let steps: Result<Vec<_>, _> = narrower.iter().map(|(name, index)| drop_later(name, index, context)).collect();
+    Some(Found {
+        message: format!(
+            "Index `{name}` on `{table}` does all that {} {} for: not needed any more",
+            names.join(", "),
+            if names.len() == 1 { "is" } else { "are" }
+        ),
+        lock: format!(
+            "{} is the beginning of it",
+            narrower.iter().map(|(_, index)| columns(index)).collect::<Vec<_>>().join(" and ")
+        ),
+        drop: steps.map(Instead::Drop),
+    })
 }
 
 fn drop_later(name: &str, index: &Index, context: &Context) -> Result<Step, String> {
