@@ -201,6 +201,18 @@ impl Reader<'_, '_> {
             // Which of the two is looked up first is the planner's affair.
             query.unclear.get_or_insert_with(|| "it depends on the query around it".to_owned());
         }
+        if !query.inner {
+            // A table that only conditions name is read as well.
+            let named = query.conditions.iter().flat_map(|condition| match &condition.comparison {
+                Comparison::Join(other, _) => vec![condition.entity.clone(), other.clone()],
+                _ => vec![condition.entity.clone()],
+            });
+            for entity in named.collect::<Vec<_>>() {
+                if !query.entities.contains(&entity) {
+                    query.entities.push(entity);
+                }
+            }
+        }
         let start = query.range.start().to_u32();
         if self.seen.insert(start) {
             self.found.push(query);
