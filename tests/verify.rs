@@ -343,6 +343,7 @@ fn the_projects_own_environment_runs_on_scratch_databases() {
     let verified = verify(project.path(), SA20, &["--use-env"]);
     assert_eq!(verified.status, Some(1), "{}", verified.text);
     assert!(verified.text.contains("a connection to sqlite was asked for"), "{}", verified.text);
+    assert!(verified.text.contains("hint: it is raised outside of the revisions"), "{}", verified.text);
 }
 
 /// A session of the application outlives every command: it must not go on with a connection that is closed.
@@ -362,6 +363,66 @@ session = Session(bind=create_engine('postgresql+psycopg2://nobody@nowhere/none'
 ";
     fs::write(project.path().join("app.py"), application).expect("a file can be written");
     let verified = verify(project.path(), SA20, &["--use-env", ROWS]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+    assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
+}
+
+/// `flask db` runs env.py in the application's context. What stands for Flask here has what that takes.
+#[test]
+fn the_environment_of_a_flask_application_finds_it() {
+    let _turn = Turn::take();
+    let env = ENV.replace(
+        "engine = engine_from_config(context.config.get_section(context.config.config_ini_section), prefix='sqlalchemy.')",
+        "from flask import current_app\nfrom sqlalchemy import create_engine\n\nengine = create_engine(current_app.url)",
+    );
+    let project = project(&env, &text("original"));
+    let path = project.path();
+    fs::create_dir(path.join("flask")).expect("a directory can be made");
+    for (file, text) in [
+        ("app.py", "import flask\n\napp = flask.Flask('postgresql+psycopg2://nobody@nowhere/none')\n"),
+        (
+            "flask/__init__.py",
+            "\
+class Flask:
+    def __init__(self, url):
+        self.url = url
+
+    def app_context(self):
+        return self
+
+    def push(self):
+        current_app.application = self
+
+
+class Current:
+    def __getattr__(self, name):
+        if name == 'application':
+            raise RuntimeError('Working outside of application context.')
+        return getattr(self.application, name)
+
+
+current_app = Current()
+",
+        ),
+        (
+            "flask/cli.py",
+            "\
+import importlib
+
+
+class ScriptInfo:
+    def load_app(self):
+        return importlib.import_module('app').app
+
+
+def load_dotenv():
+    pass
+",
+        ),
+    ] {
+        fs::write(path.join(file), text).expect("a file can be written");
+    }
+    let verified = verify(path, SA20, &["--use-env"]);
     assert_eq!(verified.status, Some(0), "{}", verified.text);
     assert!(verified.text.contains("schema equal, 3 of 3 lock claims hold"), "{}", verified.text);
 }

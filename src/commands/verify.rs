@@ -99,10 +99,10 @@ pub(super) fn prove(
             terminal.warning(note);
         }
         terminal.summary(&format!("{}.", report::summary(&proof)));
-        if proof.stopped.is_some() {
+        if let Some(stopped) = &proof.stopped {
             terminal.warning(&format!(
                 "nothing is proved behind a revision that fails as it is\nhint: {}",
-                how_to_run_the_original(arguments)
+                how_to_run_the_original(arguments, stopped.failure.place.is_some())
             ));
         }
         proofs.push(proof);
@@ -110,11 +110,14 @@ pub(super) fn prove(
     Ok(proofs)
 }
 
-/// What may help where the original fails on an empty database.
-fn how_to_run_the_original(arguments: &cli::Proof) -> &'static str {
+/// What may help where the original fails on an empty database: `in_revision`, or around it.
+fn how_to_run_the_original(arguments: &cli::Proof, in_revision: bool) -> &'static str {
     if arguments.stub_imports.is_some() {
         "name a Python in which the application is installed with `--python PATH`, and do without `--stub-imports`: what \
          takes the place of modules has no values"
+    } else if arguments.use_env && !in_revision {
+        "it is raised outside of the revisions: give env.py what it needs, such as environment variables, or do without \
+         `--use-env`"
     } else if arguments.use_env {
         "the proof starts from an empty database: what the first revision needs has to be made with `--initial-schema`"
     } else {

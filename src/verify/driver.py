@@ -230,6 +230,8 @@ class History:
         for name, value in options.items():
             self._set(name, value)
         self._script = ScriptDirectory.from_config(self._config)
+        #: Whether env.py asks Flask for the application, and has none yet.
+        self._lacks_application = setup["use_env"] and _asks_flask(os.path.join(setup["script_location"], "env.py"))
         if not setup["use_env"]:  # which may have to run before the revisions are imported
             self._script.get_heads()
             self._check_modules()
@@ -277,12 +279,29 @@ class History:
 
         self._set("sqlalchemy.url", self._connections.url(self._driver or DRIVERS[0]))
         try:
+            if self._lacks_application:
+                _enter_application()
+                self._lacks_application = False
             with EnvironmentContext(self._config, self._script, fn=noted, **options):
                 self._script.run_env()
             self._check_modules()
         finally:
             self._watcher.revision = None
             self._connections.close()
+
+
+def _asks_flask(env_py: str) -> bool:
+    with open(env_py, "rb") as file:
+        text = file.read()
+    return re.search(rb"^\s*(from|import) flask\b", text, re.MULTILINE) is not None and b"current_app" in text
+
+
+def _enter_application() -> None:
+    """Goes where `flask db` runs env.py: into the context of the application that `FLASK_APP` names, or that is found."""
+    from flask.cli import ScriptInfo, load_dotenv
+
+    load_dotenv()
+    ScriptInfo().load_app().app_context().push()
 
 
 def _importable(name: str) -> bool:
