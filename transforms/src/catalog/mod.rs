@@ -254,15 +254,18 @@ impl Catalog {
     /// Whether a constraint of that name exists on the table.
     #[must_use]
     pub fn constraint_presence(&self, table: &TableName, name: &str) -> Presence {
+        // MySQL calls every primary key so. On PostgreSQL, dropping it fails.
+        let unknown = |name: &str| if name == "PRIMARY" { Presence::No } else { Presence::Maybe };
         let Some(known) = self.table(table) else {
             let has = self.constraints_elsewhere.contains(&(table.clone(), name.to_owned()));
-            return if has { Presence::Yes } else { Presence::Maybe };
+            return if has { Presence::Yes } else { unknown(name) };
         };
         let name = &*self.called(table, name);
         match known.constraints.iter().find(|constraint| constraint.name == name) {
             Some(constraint) if constraint.certain => Presence::Yes,
+            Some(_) => Presence::Maybe,
             None if known.complete && !self.may_be_more(name) => Presence::No,
-            _ => Presence::Maybe,
+            None => unknown(name),
         }
     }
 
