@@ -15,7 +15,7 @@ use crate::python::value::{Arg, Value};
 use crate::recipe::{Action, Argument, Around, Lock, Name, Recipe};
 use crate::rules::{Context, RULES, Rule, Violation};
 use crate::settings::Settings;
-use crate::{naming, rerun, suppression};
+use crate::{naming, rerun, revision, suppression};
 
 /// What tells operations apart: the call, and the place in its SQL text.
 pub(super) type CallKey = (u32, u32, usize, usize);
@@ -378,6 +378,7 @@ pub(super) fn merge<'a>(
         }
         None => violation.fix.clone(),
     };
+    let fix = fix.map(|recipe| Recipe { new_revision: new_revision(&recipes), ..recipe });
     let lock_after = fix
         .as_ref()
         .ok()
@@ -399,6 +400,17 @@ pub(super) fn merge<'a>(
         fix: fix.map_err(|reason| without_marks(&reason)),
         operation: first.operation.clone(),
     })
+}
+
+/// What all runs of a call need of a new revision.
+fn new_revision(runs: &[&Result<Recipe, String>]) -> Vec<revision::Step> {
+    let mut steps = Vec::new();
+    for step in runs.iter().filter_map(|run| run.as_ref().ok()).flat_map(|recipe| &recipe.new_revision) {
+        if !steps.contains(step) {
+            steps.push(step.clone());
+        }
+    }
+    steps
 }
 
 /// A name that is not known, as it is spelled: `{schema@upgrade0}` tells it from others by where it is bound.
@@ -458,7 +470,8 @@ fn spelled_out(recipe: Recipe, runs: &[&Result<Recipe, String>]) -> Recipe {
 
 /// A recipe without the values of names that are spelled in the source.
 fn shape(recipe: &Recipe) -> Recipe {
-    let mut recipe = recipe.clone();
+    // A new revision does what each run needs.
+    let mut recipe = Recipe { new_revision: Vec::new(), ..recipe.clone() };
     for step in &mut recipe.steps {
         match &mut step.action {
             Action::DropInvalidIndex { index, schema } | Action::DropIndex { index, schema } => {

@@ -8,7 +8,8 @@
 //!
 //! Columns in `INCLUDE` don't count, nor do unique indexes, which are about what is allowed, and other
 //! access methods, where the order of columns means something else. How many columns are too many is
-//! `max-index-columns` in the configuration; without it, more than three.
+//! `max-index-columns` in the configuration; without it, more than three. Where another index begins with the
+//! columns that would be kept, nothing would be left of what this one is for: that is for people to judge.
 //!
 //! ## Unsafe
 //! ```python
@@ -55,7 +56,8 @@
 use super::only_concurrent_indexes::display;
 use super::{Context, Violation};
 use crate::migration::Direction;
-use crate::operations::{IndexElement, Operation, OperationKind};
+use crate::catalog::Index;
+use crate::operations::{CreateIndex, IndexElement, Operation, OperationKind};
 use crate::recipe::{Action, Change, Recipe};
 
 pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violation> {
@@ -74,8 +76,13 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
     };
     let (kept, dropped) = elements.split_at(most);
     let helps = if dropped.len() == 1 { "helps" } else { "help" };
-    let table = create.table.known().map(|table| table.to_string());
+    let table = create.table.known();
     let change = Change { keep_columns: Some(most), ..Change::default() };
+    let fix = match covered(create, kept, context) {
+        Some(other) => Err(format!("the first {most} are covered by `{other}`, so that only the others make it useful")),
+        None => Ok(Recipe::in_place(Action::Original(change))),
+    };
+    let table = table.map(|table| table.to_string());
     Some(Violation {
         message: format!(
             "Index {} on {} has {} columns, {} of them behind the first {most}",
@@ -85,6 +92,21 @@ pub(super) fn check(operation: &Operation, context: &Context) -> Option<Violatio
             dropped.len(),
         ),
         lock: format!("{} only {helps} a search that has `=` for {}", names(dropped), names(kept)),
-        fix: Ok(Recipe::in_place(Action::Original(change))),
+        fix,
     })
+}
+
+/// Another index, which would make this one needless once it is shorter.
+fn covered<'a>(create: &CreateIndex, kept: &[IndexElement], context: &Context<'a>) -> Option<&'a str> {
+    let table = create.table.known()?;
+    let shorter = Index {
+        table: table.clone(),
+        unique: false,
+        elements: kept.to_vec(),
+        options: create.options.clone(),
+        of_constraint: false,
+        certain: true,
+    };
+    let others = context.end.indexes_of(&table);
+    others.filter(|(name, _)| create.name.as_str() != Some(name)).find(|(_, other)| other.covers(&shorter)).map(|(name, _)| name)
 }
