@@ -70,18 +70,31 @@ make_postgresql() {
     )
 }
 
+prepare() {
+    make_python sa20
+    make_python sa14
+    make_python sa21
+    local version
+    for version in 12.22.0-beta.15 14.23.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
+        make_postgresql "$version"
+    done
+    "$environment/sa20/bin/python" tests/harness/corpus.py "$environment/corpus"
+    touch "$environment/ready"
+}
+
 install_missing
 mkdir -p "$environment"
-make_python sa20
-make_python sa14
-make_python sa21
-for version in 12.22.0-beta.15 14.23.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
-    make_postgresql "$version"
-done
-"$environment/sa20/bin/python" tests/harness/corpus.py "$environment/corpus"
-touch "$environment/ready"
-[ "${1:-}" != --setup ] || exit 0
+if [ "${1:-}" = --setup ]; then
+    prepare
+    exit 0
+fi
 
+# Downloads wait for others, and need not be waited for.
+prepare &
+preparing=$!
+trap 'kill "$preparing" 2>/dev/null || true' EXIT
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
-cargo test --workspace "$@"
+wait "$preparing"
+# A test of PostgreSQL waits for a third of its time.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 3 / 2))} cargo test --workspace "$@"

@@ -3,11 +3,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{SA20, Turn, root, safemig, verify_with};
+use support::{SA20, root, safemig, verify_with};
 
 #[test]
 fn names_of_a_convention_with_tokens_of_its_own() {
-    let _turn = Turn::take();
     let arguments = ["verify", "--use-env", "--rows=20", "--crash", "--output-format=json"];
     let verified = verify_with(&mut safemig(&root().join("tests/conventions"), SA20, &arguments));
     assert_eq!(verified.status, Some(0), "{}", verified.text);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rewrite::Rewritten;
 use serde_json::{Value, json};
-use support::{SA20, Turn, Verified, environment, root, safemig, verify_with};
+use support::{SA20, Verified, environment, root, safemig, verify_with};
 
 /// Makes a test of every package, by its name in `packages.json`.
 macro_rules! packages {
@@ -95,7 +95,6 @@ fn every_package_is_tested() {
 
 /// Rewrites a history and proves that it still does the same.
 fn replayed(name: &str) {
-    let _turn = Turn::take();
     let mut package = Package::new(name);
     let directory = package.rewritten.path().to_owned();
     let needs = package.entry["replay"].clone();
@@ -119,7 +118,6 @@ fn replayed(name: &str) {
 
 /// Rewrites a history.
 fn rewritten(name: &str) {
-    let _turn = Turn::take();
     Package::new(name).rewritten.finish(name);
 }
 

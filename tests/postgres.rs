@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rewrite::Rewritten;
 use serde_json::{Value, json};
-use support::{SA20, Turn, Verified, environment, root, safemig, verify_with};
+use support::{SA20, Verified, environment, root, safemig, verify_with};
 
 /// Makes a test of every fixture.
 macro_rules! fixtures {
@@ -83,7 +83,6 @@ fn fixture_directory() -> PathBuf {
 
 /// The example of the README, with what it still does and why.
 fn prove_example(postgres: Option<u32>, flags: &[&str]) {
-    let _turn = Turn::take();
     let shop = root().join("examples/shop");
     let mut command =
         safemig(&shop, SA20, &[&["verify", "--rows=20", "--output-format=json"], flags].concat());
@@ -116,7 +115,6 @@ fn all_of_the_example_on_other_versions() {
 
 /// Rewrites a fixture and checks all that is promised of a rewrite.
 fn prove(name: &str) {
-    let _turn = Turn::take();
     let fixture = fixture_directory().join(name);
     let mut rewritten = Rewritten::new(&fixture, &[PathBuf::new()], &[PathBuf::from("versions")]);
     let mut check = |python: &str, postgres: Option<u32>, flags: &[&str]| {

@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::{SA20, Turn, environment, interpreter, root, run, safemig, verify_with};
+use support::{SA20, environment, interpreter, root, run, safemig, verify_with};
 
 /// Runs a program of `tests/harness`.
 fn harness(program: &str, arguments: &[&str]) -> String {
@@ -21,7 +21,6 @@ fn harness(program: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn every_conversion_comes_to_the_same() {
-    let _turn = Turn::take();
     for postgres in [None, Some(12), Some(18)] {
         let directory = root().join("tests/type_change");
         let mut command =
@@ -46,7 +45,6 @@ fn every_conversion_comes_to_the_same() {
 
 #[test]
 fn writers_go_on_and_nothing_is_lost() {
-    let _turn = Turn::take();
     let output = harness("writers.py", &["200000"]);
     let report: Value = serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}"));
     assert_eq!(report["errors"], json!([]), "{output}");
@@ -56,12 +54,10 @@ fn writers_go_on_and_nothing_is_lost() {
 
 #[test]
 fn what_would_be_lost_is_refused() {
-    let _turn = Turn::take();
     harness("refusals.py", &[]);
 }
 
 #[test]
 fn a_return_before_the_end_loses_nothing() {
-    let _turn = Turn::take();
     harness("returns.py", &[]);
 }

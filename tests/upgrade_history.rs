@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use support::{SA20, Turn, root, safemig};
+use support::{SA20, root, safemig};
 use tempfile::TempDir;
 
 const FIRST: &str = "\"\"\"start\"\"\"\nfrom alembic import op\nimport sqlalchemy as sa\n\nrevision = 'r0000'\n\
@@ -301,7 +301,6 @@ fn killed_at_any_time_it_completes_when_it_is_run_again() {
 
 #[test]
 fn a_rewrite_is_proved_before_it_is_written() {
-    let _turn = Turn::take();
     let project = Project::new(2);
     project.write(
         "m/env.py",

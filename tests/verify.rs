@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{SA20, SA21, Turn, Verified, root, run, safemig, verify, verify_with};
+use support::{SA20, SA21, Verified, root, run, safemig, verify, verify_with};
 use tempfile::TempDir;
 
 const CRASH: &str = "--crash";
@@ -21,14 +21,13 @@ const SQL: &str = "--sql";
 /// A project in a repository: committed as somebody wrote it, then rewritten.
 struct Case {
     directory: TempDir,
-    _turn: Turn,
 }
 
 impl Case {
     /// With the text of the rewritten revision.
     fn new(rewritten: &str) -> Self {
         let directory = TempDir::with_prefix("safemig-verify-test-").expect("a temporary directory");
-        let case = Self { directory, _turn: Turn::take() };
+        let case = Self { directory };
         let versions = case.path().join("versions");
         fs::create_dir(&versions).expect("a directory can be made");
         for file in ["tables", "original"] {
@@ -329,7 +328,6 @@ with engine.connect() as connection:
 
 #[test]
 fn the_projects_own_environment_runs_on_scratch_databases() {
-    let _turn = Turn::take();
     let project = project(ENV, &text("original"));
     let verified = verify(project.path(), SA20, &["--use-env", CRASH]);
     assert_eq!(verified.status, Some(0), "{}", verified.text);
@@ -349,7 +347,6 @@ fn the_projects_own_environment_runs_on_scratch_databases() {
 /// A session of the application outlives every command: it must not go on with a connection that is closed.
 #[test]
 fn the_applications_own_session_may_stay_open() {
-    let _turn = Turn::take();
     let original = text("original").replace(
         "def upgrade():\n",
         "def upgrade():\n    from app import session\n\n    session.execute(sa.text('SELECT 1'))\n",
@@ -370,7 +367,6 @@ session = Session(bind=create_engine('postgresql+psycopg2://nobody@nowhere/none'
 /// `flask db` runs env.py in the application's context. What stands for Flask here has what that takes.
 #[test]
 fn the_environment_of_a_flask_application_finds_it() {
-    let _turn = Turn::take();
     let env = ENV.replace(
         "engine = engine_from_config(context.config.get_section(context.config.config_ini_section), prefix='sqlalchemy.')",
         "from flask import current_app\nfrom sqlalchemy import create_engine\n\nengine = create_engine(current_app.url)",
@@ -450,7 +446,6 @@ asyncio.run(main())
 
 #[test]
 fn every_driver_can_be_watched() {
-    let _turn = Turn::take();
     let project = project(ASYNC_ENV, &text("original"));
     // The environment of ours takes psycopg, the project's own asyncpg.
     for flags in [&[CRASH][..], &[CRASH, "--use-env"]] {
@@ -471,7 +466,6 @@ fn every_driver_can_be_watched() {
 
 #[test]
 fn missing_modules_are_replaced_on_demand() {
-    let _turn = Turn::take();
     let original = format!("from app.settings import LIMIT\n{}", text("original"));
     let project = project(ENV, &original);
     let verified = verify(project.path(), SA20, &[]);
@@ -495,7 +489,6 @@ fn missing_modules_are_replaced_on_demand() {
 
 #[test]
 fn tables_that_the_history_does_not_make_come_first() {
-    let _turn = Turn::take();
     let project = project(ENV, &text("original"));
     let tables = "from alembic import op\n\nrevision = 'tables'\ndown_revision = None\n\n\n\
          def upgrade():\n    op.drop_column('child', 'z')\n";
@@ -530,7 +523,6 @@ fn tables_that_the_history_does_not_make_come_first() {
 /// The migrations' own package is installed, too, as users have it.
 #[test]
 fn a_module_is_the_projects_own_and_not_the_installed_one() {
-    let _turn = Turn::take();
     let directory = TempDir::with_prefix("safemig-verify-test-").expect("a temporary directory");
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -593,7 +585,6 @@ sys.meta_path.insert(0, Finder)
 
 #[test]
 fn what_fails_in_the_original_is_told() {
-    let _turn = Turn::take();
     let original = text("original").replace("UPDATE child", "UPDATE children");
     let verified = verify(project(ENV, &original).path(), SA20, &[]);
     assert_eq!(verified.status, Some(1), "{}", verified.text);
@@ -610,7 +601,6 @@ fn what_fails_in_the_original_is_told() {
 /// Some revisions run only once in a process: a command has one of its own.
 #[test]
 fn a_revision_may_remember_that_it_has_run() {
-    let _turn = Turn::take();
     let line = "    assert sys.__dict__.setdefault('ran', op.get_context()) in (None, op.get_context()), 'it has run'\n";
     let original = format!("import sys\n{}", text("original"))
         .replace("def upgrade():\n", &format!("def upgrade():\n{line}"));
@@ -627,7 +617,6 @@ fn a_revision_may_remember_that_it_has_run() {
 /// There is no way back: what is claimed about the way there holds all the same.
 #[test]
 fn a_history_is_proved_upwards_without_downgrades() {
-    let _turn = Turn::take();
     let original = text("original");
     let (upgrade, _) = original.split_once("def downgrade").expect("it has one");
     let raises = original.replace("def downgrade():\n", "def downgrade():\n    op.execute('SELECT 1 / 0')\n");
@@ -647,7 +636,6 @@ fn a_history_is_proved_upwards_without_downgrades() {
 /// An application may lock itself out when all of its revisions run in one process.
 #[test]
 fn what_only_runs_revision_by_revision_is_compared_so() {
-    let _turn = Turn::take();
     let original = format!("import sys\n{}", text("original"))
         .replace("def upgrade():\n", "def upgrade():\n    sys.context = op.get_context()\n");
     let project = project(ENV, &original);
@@ -669,7 +657,6 @@ fn what_only_runs_revision_by_revision_is_compared_so() {
 
 #[test]
 fn ctrl_c_leaves_nothing_behind() {
-    let _turn = Turn::take();
     let project =
         project(ENV, &text("original").replace("UPDATE child", "SELECT pg_sleep(60); UPDATE child"));
     let scratch = TempDir::with_prefix("sm").expect("a temporary directory");
@@ -692,7 +679,6 @@ fn ctrl_c_leaves_nothing_behind() {
 /// Text that a migration puts together is not understood: what it blocks is not what is said about another statement.
 #[test]
 fn a_claim_is_about_its_own_statement() {
-    let _turn = Turn::take();
     let original = "\
 import os
 from alembic import op

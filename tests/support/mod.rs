@@ -6,10 +6,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-
-/// How many tests work at the same time: more only makes each of them slower.
-const TURNS: usize = 2;
+use std::sync::OnceLock;
 
 /// The environment of SQLAlchemy 2.0 and a current Alembic; `sa14` has SQLAlchemy 1.4 and the Alembic of its time.
 pub(crate) const SA20: &str = "sa20";
@@ -92,28 +89,4 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
         .unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()));
     let output = [finished.stdout, finished.stderr].concat();
     Outcome { status: finished.status.code(), output: String::from_utf8_lossy(&output).into_owned() }
-}
-
-/// A turn to work, given back when it is dropped.
-pub(crate) struct Turn(());
-
-static WORKING: Mutex<usize> = Mutex::new(0);
-static ENDED: Condvar = Condvar::new();
-
-impl Turn {
-    /// Waits for a turn.
-    pub(crate) fn take() -> Self {
-        let working = WORKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut working =
-            ENDED.wait_while(working, |working| *working >= TURNS).unwrap_or_else(PoisonError::into_inner);
-        *working += 1;
-        Self(())
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *WORKING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        ENDED.notify_one();
-    }
 }
