@@ -598,6 +598,40 @@ fn what_fails_in_the_original_is_told() {
     }
 }
 
+/// What the original has not committed yet, another connection does not see; what the rewrite has committed, it does.
+#[test]
+fn a_migration_that_waits_for_itself_is_caught() {
+    let _turn = Turn::take();
+    let project = project(ENV, &text("original"));
+    let revision = |id: &str, parent: &str, upgrade: &str| {
+        let source = format!(
+            "import sqlalchemy as sa\nfrom alembic import op\n\nrevision = '{id}'\ndown_revision = '{parent}'\n\n\n\
+             def upgrade():\n{upgrade}"
+        );
+        let path = project.path().join(format!("migrations/versions/{id}.py"));
+        fs::write(path, source).expect("a file can be written");
+    };
+    revision("locks", "changes", "    op.execute('ALTER TABLE child ADD z integer')\n");
+    revision(
+        "asks",
+        "locks",
+        "    with sa.create_engine('postgresql+psycopg2://nobody@nowhere/none').connect() as connection:\n        \
+             connection.execute(sa.text(\"SET lock_timeout = '1s'\"))\n        \
+             sa.inspect(connection).has_table('child') and connection.execute(sa.text('SELECT FROM child'))\n",
+    );
+    let verified = verify(project.path(), SA20, &["--use-env"]);
+    assert_eq!(verified.status, Some(1), "{}", verified.text);
+    let problem =
+        "all revisions in one command: the original succeeds, the rewrite fails: OperationalError: ";
+    assert!(verified.text.contains(problem), "{}", verified.text);
+    assert!(verified.text.contains("`transaction_per_migration=True` in env.py"), "{}", verified.text);
+
+    let env = ENV.replace("connection=connection", "connection=connection, transaction_per_migration=True");
+    fs::write(project.path().join("migrations/env.py"), env).expect("a file can be written");
+    let verified = verify(project.path(), SA20, &["--use-env"]);
+    assert_eq!(verified.status, Some(0), "{}", verified.text);
+}
+
 /// Some revisions run only once in a process: a command has one of its own.
 #[test]
 fn a_revision_may_remember_that_it_has_run() {

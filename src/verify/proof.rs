@@ -356,14 +356,11 @@ impl<'a> Prover<'a> {
                 "the locks of statements that are their own transaction are not seen: that takes a superuser";
             self.proof.notes.insert(note.to_owned());
         }
-        let mut start: Option<Database> = None;
+        let start = self.server.clone_of(&line, "start")?;
         let mut stamped = Vec::new();
         for (number, planned) in plan.revisions.iter().enumerate() {
             interrupt.check()?;
             progress.at(number, plan.revisions.len(), &planned.revision);
-            if planned.touched && start.is_none() {
-                start = Some(self.server.clone_of(&line, "start")?);
-            }
             let failure = if planned.touched {
                 let failure;
                 (line, failure) = self.touched(planned, line)?;
@@ -384,25 +381,20 @@ impl<'a> Prover<'a> {
         for planned in &plan.added {
             interrupt.check()?;
             progress.at(plan.revisions.len(), plan.revisions.len(), &planned.revision);
-            if start.is_none() {
-                start = Some(self.server.clone_of(&line, "start")?);
-            }
             if !self.added(planned, &line)? {
                 return Ok(());
             }
         }
         progress.at(plan.revisions.len(), plan.revisions.len(), "heads");
-        if let Some(start) = start {
-            let heads = Snapshot::read(&mut line.connect()?, false)?;
-            self.proof.heads = Some(self.heads(&start, &heads)?);
-            for (revision, database) in stamped {
-                interrupt.check()?;
-                let comparison = self.heads(&database, &heads)?;
-                self.proof.stamped.insert(revision, comparison);
-            }
-            if plan.sql {
-                self.sql()?;
-            }
+        let heads = Snapshot::read(&mut line.connect()?, false)?;
+        self.proof.heads = Some(self.heads(&start, &heads)?);
+        for (revision, database) in stamped {
+            interrupt.check()?;
+            let comparison = self.heads(&database, &heads)?;
+            self.proof.stamped.insert(revision, comparison);
+        }
+        if plan.sql {
+            self.sql()?;
         }
         Ok(())
     }

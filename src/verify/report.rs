@@ -314,14 +314,18 @@ fn problems(proof: &Proof) -> Vec<Problem> {
     problems
 }
 
+/// What to do where a migration waits for itself.
+const LOCKED_OUT: &str = "\
+If a migration opens a connection of its own, that one waits for what the command has not committed:
+with `transaction_per_migration=True` in env.py, each revision is committed before the next one.";
+
 fn compared(place: &str, comparison: &Comparison, problems: &mut Vec<Problem>) {
     let mut add = |title: String, body: String| problems.push(Problem { title, body });
     match (&comparison.original, &comparison.rewritten) {
         (None, Some(failure)) => {
-            add(
-                format!("{place}: the original succeeds, the rewrite fails: {}", told(failure)),
-                String::new(),
-            );
+            let body = if failure.message.contains("lock timeout") { LOCKED_OUT } else { "" };
+            let title = format!("{place}: the original succeeds, the rewrite fails: {}", told(failure));
+            add(title, body.to_owned());
         }
         (Some(failure), None) => {
             add(
