@@ -601,7 +601,6 @@ fn what_fails_in_the_original_is_told() {
 /// What the original has not committed yet, another connection does not see; what the rewrite has committed, it does.
 #[test]
 fn a_migration_that_waits_for_itself_is_caught() {
-    let _turn = Turn::take();
     let project = project(ENV, &text("original"));
     let revision = |id: &str, parent: &str, upgrade: &str| {
         let source = format!(
