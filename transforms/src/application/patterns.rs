@@ -138,6 +138,8 @@ pub(super) fn of_query(query: &Query, models: &Models, served: &Served, sizes: &
             let narrows = match condition.comparison {
                 // The rows before a date, or after it, are few where it never changes: the oldest, or the newest.
                 Comparison::Range => sizes.is_beginning(&entity.table, &condition.key),
+                // Of a few values, nobody looks for the beginning.
+                Comparison::Prefix => true,
                 _ => sizes.has_many_values(&entity.table, &condition.key),
             };
             let list = match condition.comparison {

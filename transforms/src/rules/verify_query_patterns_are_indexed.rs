@@ -16,7 +16,8 @@
 //!   a date; unless the application reads it whole somewhere, its rows are told apart by a unique name, also within a
 //!   tenant, or the date comes from a base that gives it to such tables, too.
 //! - A column has many values if it references a table that grows, with a `ForeignKey` or by its name (`author_id`), or
-//!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`.
+//!   if its values are made to differ: what is unique, a UUID, a date, a `token`, `email`, `url` or `path`, and what is
+//!   looked for by its beginning (`LIKE 'x%'`).
 //! - A table doesn't grow if its name says that its rows wait for something or are held for a while: `pending_orders`,
 //!   `mail_queue`, a lock, a lease, a slot, a cleanup. Nor do `small-tables`, whatever they look like.
 //!
