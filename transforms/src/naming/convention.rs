@@ -50,6 +50,7 @@ impl Conventions {
             body: module.body(),
             named: None,
             in_batch: false,
+            in_metadata: false,
             found: Self::default(),
         };
         for statement in module.body() {
@@ -208,6 +209,8 @@ struct Find<'a> {
     named: Option<TextSize>,
     /// Whether a batch block is given it.
     in_batch: bool,
+    /// Whether the class around is a kind of `MetaData`, whose own attribute is a convention.
+    in_metadata: bool,
     found: Conventions,
 }
 
@@ -255,6 +258,12 @@ impl Find<'_> {
 
 impl<'a> Visitor<'a> for Find<'_> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
+        if let Stmt::ClassDef(class) = statement {
+            let around = std::mem::replace(&mut self.in_metadata, class.bases().iter().any(is_metadata));
+            walk_stmt(self, statement);
+            self.in_metadata = around;
+            return;
+        }
         let (targets, value) = match statement {
             Stmt::Assign(assign) => (&assign.targets[..], Some(&*assign.value)),
             Stmt::AnnAssign(assign) => (std::slice::from_ref(&*assign.target), assign.value.as_deref()),
@@ -264,7 +273,9 @@ impl<'a> Visitor<'a> for Find<'_> {
             match target {
                 // `Base.metadata.naming_convention = …`
                 Expr::Attribute(attribute)
-                    if attribute.attr.as_str() == KEYWORD && self.sets(attribute.attr.start(), value) =>
+                    if attribute.attr.as_str() == KEYWORD
+                        && (self.in_metadata || !is_self(&attribute.value))
+                        && self.sets(attribute.attr.start(), value) =>
                 {
                     self.metadata(value);
                 }
@@ -321,6 +332,21 @@ fn is_convention(value: &Expr) -> bool {
         Expr::Dict(dict) => !dict.is_empty(),
         _ => true,
     }
+}
+
+/// `self`: what an application's own class calls so has other conventions, as of the names of files.
+fn is_self(expr: &Expr) -> bool {
+    matches!(expr, Expr::Name(name) if name.id.as_str() == "self")
+}
+
+/// `sa.MetaData`, `MyMetadata`
+fn is_metadata(base: &Expr) -> bool {
+    let name = match base {
+        Expr::Name(name) => name.id.as_str(),
+        Expr::Attribute(attribute) => attribute.attr.as_str(),
+        _ => return false,
+    };
+    name.to_ascii_lowercase().contains("metadata")
 }
 
 fn is_named(expr: &Expr) -> bool {
@@ -437,6 +463,8 @@ mod tests {
             "setattr(metadata, 'naming_convention', c)",
             "naming_convention: t.Mapping[str, str] = c",
             "class Base:\n    metadata = create(naming_convention=c)  # naming",
+            "class Own(sa.MetaData):\n    def __init__(self, c):\n        self.naming_convention = c",
+            "class Import(Resource):\n    def __init__(self, c):\n        Base.metadata.naming_convention = c",
         ] {
             assert!(line(source).is_some(), "{source}");
         }
@@ -452,6 +480,7 @@ mod tests {
             "if metadata.naming_convention == c: pass",
             "print(metadata.naming_convention)",
             "my_naming_convention = c",
+            "class Import(Resource):\n    def __init__(self, c):\n        self.naming_convention = c",
             "def f(naming_convention: dict, x=1): pass",
             "def f(naming_convention: dict | None = None): pass",
             "with op.batch_alter_table('t', naming_convention=c) as batch_op: pass",
