@@ -278,7 +278,10 @@ impl Layout<'_> {
         let mut edits = Vec::new();
         if self.unfold.is_empty() {
             for plan in 0..self.plans.len() {
-                if !self.placed.contains(&plan) {
+                // What stands in a batch block that is cut now has its turn when that is done.
+                let statement = self.plans[plan].operation.origin.statement;
+                let waits = self.regions.iter().any(|region| region.range().contains_range(statement));
+                if !self.placed.contains(&plan) && !waits {
                     self.refused.entry(plan).or_insert_with(|| {
                         let in_batch =
                             matches!(self.plans[plan].operation.origin.receiver, Receiver::Batch(_));
