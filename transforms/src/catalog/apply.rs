@@ -51,7 +51,7 @@ impl Catalog {
             }
             OperationKind::AddColumn { table, definition, .. } => match table.known() {
                 Some(table) => self.define(&table, definition, certain, convention),
-                None => self.anything_possible = true,
+                None => self.anything_is_possible(),
             },
             OperationKind::DropColumn { table, column, .. } => {
                 self.drop_column(table, column.as_str(), certain);
@@ -72,7 +72,7 @@ impl Catalog {
             }
             OperationKind::CreateIndex(create) => {
                 let Some(table) = create.table.known() else {
-                    self.anything_possible = true;
+                    self.anything_is_possible();
                     return;
                 };
                 let elements = create.elements.clone().unwrap_or_default();
@@ -103,13 +103,13 @@ impl Catalog {
                     }
                     self.drop_index(schema, name, certain);
                 } else {
-                    self.anything_possible = true;
+                    self.anything_is_possible();
                     self.doubt_indexes(drop.table.known().as_ref());
                 }
             }
             OperationKind::AddConstraint(add) => {
                 let Some(table) = add.table.known() else {
-                    self.anything_possible = true;
+                    self.anything_is_possible();
                     return;
                 };
                 let columns = match add.kind {
@@ -150,7 +150,7 @@ impl Catalog {
             OperationKind::DropConstraint { table, name, .. } => match (table.known(), &name.value) {
                 (Some(table), Value::Str(name)) => self.drop_constraint(&table, name, certain),
                 (Some(table), _) => self.doubt_constraints(&table),
-                (None, _) => self.anything_possible = true,
+                (None, _) => self.anything_is_possible(),
             },
             OperationKind::UseIndex { table, name, index, kind } => {
                 let columns = self.index(table.schema.as_deref(), index).map_or_else(Vec::new, |index| {
@@ -181,7 +181,7 @@ impl Catalog {
             }
             OperationKind::RenameIndex { schema, old, new } => {
                 if let Some(index) = self.indexes.remove(&key(schema.as_deref(), old)) {
-                    self.indexes.insert(key(schema.as_deref(), new), index);
+                    self.put_index(key(schema.as_deref(), new), index);
                 }
             }
             OperationKind::RenameConstraint { table, old, new } => {
@@ -193,12 +193,12 @@ impl Catalog {
                     }
                 });
                 if let Some(index) = self.indexes.remove(&key(table.schema.as_deref(), old)) {
-                    self.indexes.insert(key(table.schema.as_deref(), new), index);
+                    self.put_index(key(table.schema.as_deref(), new), index);
                 }
             }
             OperationKind::Opaque { sql: Some(sql), .. } => self.mention(sql),
             OperationKind::Opaque { sql: None, .. } => {
-                self.anything_possible = true;
+                self.anything_is_possible();
                 self.doubt_elsewhere(|_, _| true);
             }
             OperationKind::ValidateConstraint { table, name } => self.change(table, |table| {
@@ -281,13 +281,14 @@ impl Catalog {
             self.change(&table, |table| table.complete = false);
         }
         for word in words {
+            self.indexes_gone.clear();
             self.mentioned.insert(word.to_owned(), ());
         }
     }
 
     fn create_table(&mut self, table: &TableArg, definition: &Definition, certain: bool, convention: bool) {
         let Some(name) = table.known() else {
-            self.anything_possible = true;
+            self.anything_is_possible();
             return;
         };
         if !certain && self.tables.contains_key(&name) {
@@ -352,7 +353,7 @@ impl Catalog {
 
     fn drop_table(&mut self, table: &TableArg, certain: bool) {
         let Some(table) = table.known() else {
-            self.anything_possible = true;
+            self.anything_is_possible();
             return;
         };
         self.doubt_elsewhere(|known, _| known == &table);
@@ -366,7 +367,7 @@ impl Catalog {
 
     fn rename_table(&mut self, table: &TableArg, new_name: Option<&str>) {
         let (Some(old), Some(new_name)) = (table.known(), new_name) else {
-            self.anything_possible = true;
+            self.anything_is_possible();
             return;
         };
         self.doubt_elsewhere(|known, _| known == &old);
@@ -413,6 +414,9 @@ impl Catalog {
         });
         let uses = |index: &Index| index.table == table && index.has_column(column);
         if certain {
+            let gone = self.indexes.iter().filter(|(_, index)| index.certain && uses(index));
+            let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+            self.indexes_gone.extend(gone);
             self.remove_indexes(uses);
         }
         // An expression index may have used it.
@@ -483,7 +487,12 @@ impl Catalog {
     }
 
     fn add_index(&mut self, name: &str, index: Index) {
-        self.indexes.insert(key(index.table.schema.as_deref(), name), Arc::new(index));
+        self.put_index(key(index.table.schema.as_deref(), name), Arc::new(index));
+    }
+
+    fn put_index(&mut self, key: (Option<String>, String), index: Arc<Index>) {
+        self.indexes_gone.remove(&key);
+        self.indexes.insert(key, index);
     }
 
     fn add_unnamed_index(&mut self, index: Index) {

@@ -23,6 +23,9 @@ use crate::types::{Base, Type};
 pub struct Catalog {
     tables: OrdMap<TableName, Arc<Table>>,
     indexes: OrdMap<(Option<String>, String), Arc<Index>>,
+    /// Names of indexes that went with their column, also of tables that no migration creates, unless something that
+    /// was not understood came after that.
+    indexes_gone: OrdSet<(Option<String>, String)>,
     /// Constraints that are there for sure, by table and name, of tables that no migration creates.
     constraints_elsewhere: OrdSet<(TableName, String)>,
     /// Something that was not understood may have created or dropped anything.
@@ -209,7 +212,7 @@ impl Catalog {
 
     /// A revision is missing: it may have done anything.
     pub fn forget(&mut self) {
-        self.anything_possible = true;
+        self.anything_is_possible();
     }
 
     /// A table that some migration created.
@@ -243,6 +246,7 @@ impl Catalog {
         match self.index(schema, name) {
             Some(index) if index.certain => Presence::Yes,
             Some(_) => Presence::Maybe,
+            None if self.indexes_gone.contains(&key(schema, name)) => Presence::No,
             None if self.may_be_more(name) => Presence::Maybe,
             None => match table.map(|table| self.table(table)) {
                 Some(Some(table)) if table.complete => Presence::No,
@@ -339,6 +343,12 @@ impl Catalog {
                 });
                 columns.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty())
             })
+    }
+
+    /// Something that was not understood may have created what is not known, or what was gone.
+    fn anything_is_possible(&mut self) {
+        self.anything_possible = true;
+        self.indexes_gone.clear();
     }
 
     fn may_be_more(&self, name: &str) -> bool {
