@@ -60,7 +60,12 @@ impl<'a> Visitor<'a> for Names<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::FunctionDef(function) => drop(self.bound.insert(function.name.as_str())),
-            Stmt::ClassDef(class) => drop(self.bound.insert(class.name.as_str())),
+            Stmt::ClassDef(class) => {
+                self.bound.insert(class.name.as_str());
+                for inner in &class.body {
+                    Written(&mut self.read).visit_stmt(inner);
+                }
+            }
             Stmt::Import(import) => {
                 let bound = import.names.iter().map(|alias| {
                     let whole = alias.name.as_str();
@@ -87,6 +92,20 @@ impl<'a> Visitor<'a> for Names<'a> {
                 ExprContext::Store | ExprContext::Del => self.bound.insert(name.id.as_str()),
                 _ => self.read.insert(name.id.as_str()),
             };
+        }
+        walk_expr(self, expr);
+    }
+}
+
+/// SQLAlchemy finds classes by what a string calls them: `relationship("Department")`.
+struct Written<'a, 'b>(&'b mut BTreeSet<&'a str>);
+
+impl<'a> Visitor<'a> for Written<'a, '_> {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::StringLiteral(text) = expr {
+            let words =
+                text.value.to_str().split(|character: char| !character.is_alphanumeric() && character != '_');
+            self.0.extend(words.filter(|word| !word.is_empty()));
         }
         walk_expr(self, expr);
     }
@@ -278,4 +297,22 @@ fn is_description(call: &ExprCall) -> bool {
         .iter()
         .any(|keyword| keyword.arg.as_ref().is_some_and(|name| name.as_str().starts_with("autoload")));
     is_plain && !reflects && !ACTS.contains(&callee) && (is_class || DESCRIBES.contains(&callee))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::Module;
+
+    #[test]
+    fn a_class_needs_what_its_strings_name_and_a_call_does_not() {
+        let source = "class A(Base):\n    b = relationship('Bee', primaryjoin='A.id == Sea.id')\nop.drop_table('Dee')\n";
+        let module = Module::parse(source.to_owned()).expect("Python");
+        let mut names = Names::default();
+        for statement in module.body() {
+            names.visit_stmt(statement);
+        }
+        assert!(["Bee", "Sea"].iter().all(|name| names.read.contains(name)));
+        assert!(!names.read.contains("Dee"));
+    }
 }
