@@ -362,6 +362,9 @@ impl Catalog {
             return;
         }
         self.tables.remove(&table);
+        let gone = self.indexes.iter().filter(|(_, index)| index.certain && index.table == table);
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+        self.indexes_gone.extend(gone);
         self.remove_indexes(|index| index.table == table);
     }
 

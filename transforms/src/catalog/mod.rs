@@ -23,7 +23,7 @@ use crate::types::{Base, Type};
 pub struct Catalog {
     tables: OrdMap<TableName, Arc<Table>>,
     indexes: OrdMap<(Option<String>, String), Arc<Index>>,
-    /// Names of indexes that went with their column, also of tables that no migration creates, unless something that
+    /// Names of indexes that went with their column or table, also where no migration creates that, unless something that
     /// was not understood came after that.
     indexes_gone: OrdSet<(Option<String>, String)>,
     /// Constraints that are there for sure, by table and name, of tables that no migration creates.

@@ -77,6 +77,7 @@
 //! ```
 
 use super::{Context, Violation};
+use crate::migration::Direction;
 use crate::catalog::Presence;
 use crate::operations::{
     CreateIndex, DropIndex, IndexElement, Operation, OperationKind, TableArg, TableName,
@@ -285,6 +286,14 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     let text = drop.name.as_str().unwrap_or_default();
     if !drop.if_exists && !operation.conditional && context.catalog.index_presence(table.as_ref(), schema, text) == Presence::No {
         return Err(format!("no index `{text}` exists here, so that this fails as it is"));
+    }
+    // Downgrades are often broken, which `if_exists` would hide.
+    if !drop.if_exists
+        && !operation.conditional
+        && context.direction == Direction::Downgrade
+        && drop.name.as_str().is_some_and(|name| context.catalog.index(schema, name).is_none())
+    {
+        return Err(format!("no migration creates index `{text}`, so that this may fail as it is"));
     }
     if !drop.if_exists && may_have_gone(context, schema, text) {
         return Err(format!("index `{text}` may have gone with its column, so that this may fail as it is"));
