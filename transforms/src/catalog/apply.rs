@@ -73,6 +73,9 @@ impl Catalog {
             OperationKind::CreateIndex(create) => {
                 let Some(table) = create.table.known() else {
                     self.anything_is_possible();
+                    if let Some(name) = create.name.as_str() {
+                        self.mentioned.insert(name.to_owned(), ());
+                    }
                     return;
                 };
                 let elements = create.elements.clone().unwrap_or_default();

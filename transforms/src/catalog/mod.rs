@@ -30,7 +30,7 @@ pub struct Catalog {
     constraints_elsewhere: OrdSet<(TableName, String)>,
     /// Something that was not understood may have created or dropped anything.
     anything_possible: bool,
-    /// Words of SQL that was not understood.
+    /// Words of SQL that was not understood, and indexes of tables that are not known.
     mentioned: OrdMap<String, ()>,
     /// Who names what has no name.
     naming: Naming,
@@ -343,6 +343,12 @@ impl Catalog {
                 });
                 columns.collect::<Option<Vec<_>>>().filter(|columns| !columns.is_empty())
             })
+    }
+
+    /// Whether something that was not understood named it.
+    #[must_use]
+    pub fn is_mentioned(&self, name: &str) -> bool {
+        self.mentioned.contains_key(name)
     }
 
     /// Something that was not understood may have created what is not known, or what was gone.

@@ -291,7 +291,9 @@ fn fix_drop(operation: &Operation, drop: &DropIndex, context: &Context) -> Resul
     if !drop.if_exists
         && !operation.conditional
         && context.direction == Direction::Downgrade
-        && drop.name.as_str().is_some_and(|name| context.catalog.index(schema, name).is_none())
+        && drop.name.as_str().is_some_and(|name| {
+            context.catalog.index(schema, name).is_none() && !context.catalog.is_mentioned(name)
+        })
     {
         return Err(format!("no migration creates index `{text}`, so that this may fail as it is"));
     }
