@@ -79,6 +79,13 @@ fn the_new_revision_is_proved() {
     assert!(verified.text.contains("crash points survived"), "{}", verified.text);
 }
 
+/// Writes a file, and the directories that it is in.
+fn write(directory: &Path, name: &str, text: &str) {
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    fs::write(path, text).expect("a file");
+}
+
 /// Only the migrations know that the key is older, so that the reference rests on that: the model follows them.
 #[test]
 fn a_model_keeps_an_index_as_long_as_the_database_does() {
@@ -86,11 +93,7 @@ fn a_model_keeps_an_index_as_long_as_the_database_does() {
     const CREATED: &str = "op.create_index('ux_codes', 'codes', ['code'], unique=True)";
     let run = |created_in: &str| {
         let directory = TempDir::with_prefix("safemig-codes-").expect("a temporary directory");
-        let write = |name: &str, text: &str| {
-            let path = directory.path().join(name);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            fs::write(path, text).expect("a file");
-        };
+        let write = |name: &str, text: &str| write(directory.path(), name, text);
         write("alembic.ini", "[alembic]\nscript_location = m\n");
         write("m/env.py", "target_metadata = None\n");
         write(
@@ -128,11 +131,7 @@ fn a_model_keeps_an_index_as_long_as_the_database_does() {
 #[test]
 fn what_a_new_revision_cannot_do_is_left_out_of_it() {
     let directory = TempDir::with_prefix("safemig-partitions-").expect("a temporary directory");
-    let write = |name: &str, text: &str| {
-        let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-        fs::write(path, text).expect("a file");
-    };
+    let write = |name: &str, text: &str| write(directory.path(), name, text);
     write("alembic.ini", "[alembic]\nscript_location = m\n");
     write("m/env.py", "target_metadata = None\n");
     let columns = |sa: &str| {

@@ -365,10 +365,7 @@ impl Catalog {
             return;
         }
         self.tables.remove(&table);
-        let gone = self.indexes.iter().filter(|(_, index)| index.certain && index.table == table);
-        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
-        self.indexes_gone.extend(gone);
-        self.remove_indexes(|index| index.table == table);
+        self.lose_indexes(|index| index.table == table);
     }
 
     fn rename_table(&mut self, table: &TableArg, new_name: Option<&str>) {
@@ -420,10 +417,7 @@ impl Catalog {
         });
         let uses = |index: &Index| index.table == table && index.has_column(column);
         if certain {
-            let gone = self.indexes.iter().filter(|(_, index)| index.certain && uses(index));
-            let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
-            self.indexes_gone.extend(gone);
-            self.remove_indexes(uses);
+            self.lose_indexes(uses);
         }
         // An expression index may have used it.
         let doubtful: Vec<_> = self
@@ -536,6 +530,14 @@ impl Catalog {
                 && index.unique == parent.unique
                 && index.elements == parent.elements
         });
+    }
+
+    /// Indexes go with what they belong to, so that dropping them by name fails.
+    fn lose_indexes(&mut self, gone: impl Fn(&Index) -> bool) {
+        let lost = self.indexes.iter().filter(|(_, index)| index.certain && gone(index));
+        let lost: Vec<_> = lost.map(|(key, _)| key.clone()).collect();
+        self.indexes_gone.extend(lost);
+        self.remove_indexes(gone);
     }
 
     fn remove_indexes(&mut self, gone: impl Fn(&Index) -> bool) {

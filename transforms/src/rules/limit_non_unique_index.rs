@@ -55,8 +55,8 @@
 
 use super::only_concurrent_indexes::display;
 use super::{Context, Violation};
-use crate::migration::Direction;
 use crate::catalog::Index;
+use crate::migration::Direction;
 use crate::operations::{CreateIndex, IndexElement, Operation, OperationKind};
 use crate::recipe::{Action, Change, Recipe};
 

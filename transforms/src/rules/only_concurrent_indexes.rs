@@ -77,8 +77,8 @@
 //! ```
 
 use super::{Context, Violation};
-use crate::migration::Direction;
 use crate::catalog::Presence;
+use crate::migration::Direction;
 use crate::operations::{
     CreateIndex, DropIndex, IndexElement, Operation, OperationKind, TableArg, TableName,
 };
